@@ -124,6 +124,7 @@ class Outbound:
         waits, connections = outbound.queue, outbound.connections
         senders = generation.reception.forward_senders
         assert senders is not None, "the build gives it"
+        assert self._notices is not None, "the limits came first"
         lifetimes = Lifetimes(waits.lifetime, waits.bounce_lifetime, waits.warn)
         letters = self._letters = OutboundLetters(generation.reception, queue, lifetimes)
         generation.reception.successes.tell = letters.delivered
@@ -142,6 +143,7 @@ class Outbound:
             connections.destination,
             connections.all,
             self._core.sending_limits.tried,
+            self._notices.login_refused,
         )
 
     async def _limit(self, generation: Generation, outbound: OutboundSettings) -> None:

@@ -18,14 +18,12 @@ class Undeliverable(Exception):
     """
     There is no way to a domain: ``reply`` says why, and whether that is for good.
 
-    ``ours``: an administrator has to mend it (a refused password of ours), so the message waits
-    whatever the reply says.  ``after``: it is given up when it is so many seconds old.
+    ``after``: the message is given up when it is so many seconds old.
     """
 
-    def __init__(self, reply: PeerReply, *, ours: bool = False, after: float | None = None) -> None:
+    def __init__(self, reply: PeerReply, *, after: float | None = None) -> None:
         super().__init__(reply.text)
         self.reply = reply
-        self.ours = ours
         self.after = after
 
 

@@ -20,7 +20,8 @@ class Hop:
     ``host`` is its name: for SNI, for its certificate and the log.  ``address`` is an IP address,
     or the path of a UNIX socket.  ``implicit`` is TLS from the first octet.
     ``secure``: DNSSEC says that the domain names this host, and that this is its address; where
-    DANE (RFC 7672) is done, it asks for TLSA records of these only.
+    DANE (RFC 7672) is done, it asks for TLSA records of these only.  ``chosen``: the administrator
+    has named it, not a domain: what it has against us is for the administrator to mend.
     """
 
     host: str
@@ -30,6 +31,7 @@ class Hop:
     level: str = OPPORTUNISTIC
     implicit: bool = False
     secure: bool = False
+    chosen: bool = False
     login: str = ""
     password: str = field(default="", repr=False)
 
@@ -44,8 +46,8 @@ class Hop:
         return self.address if self.is_unix else f"{self.host}[{self.address}]:{self.port}"
 
 
-#: The phase of a refusal of our own.
-CHECK = "check"
+#: The phase of a refusal of our own; and of what is wrong with our login.
+CHECK, AUTH = "check", "auth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,17 @@ class PeerReply:
     @property
     def permanent(self) -> bool:
         """Whether another attempt would be in vain."""
-        return 500 <= self.code < 600
+        return 500 <= self.code < 600 and not self.ours
+
+    @property
+    def refused(self) -> bool:
+        """Whether this is the server's no, or one to what it offers; and not a lost connection."""
+        return self.code >= 500 or bool(not self.code and self.status)
+
+    @property
+    def ours(self) -> bool:
+        """Whether our login is refused: the administrator has to mend it, and mail waits."""
+        return self.phase == AUTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,8 @@ FIELDS = {
     "outcome": "taken (accepted) or refused; of a letter, what it says: failed, delayed or relayed",
     "recipient": "the address in RCPT TO",
     "recipients": "how many recipients the message has",
-    "to": "their addresses; those that do not fit follow in further lines",
+    "to": "their addresses in angle brackets, with commas; those that do not fit follow in further "
+    "lines",
     "message_id": "the Message-ID in the message's header",
     "size": "octets of the message as the client sent it",
     "uidl": "the UIDL of the message in the maildrop of every recipient",
@@ -193,6 +194,11 @@ def _cut(text: str, most: int) -> str:
 def _numbered(char: str) -> str:
     code = ord(char)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def paths(addresses: Iterable[str], first: int = LIST) -> Iterator[str]:
+    """Addresses in angle brackets, joined with commas, in portions (``portions``)."""
+    return portions((f"<{one}>" for one in addresses), first)
 
 
 def portions(words: Iterable[str], first: int = LIST) -> Iterator[str]:

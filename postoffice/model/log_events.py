@@ -319,6 +319,14 @@ DESTINATION_DOWN = define(
 DESTINATION_UP = define(
     "destination-up", "info", "to", "A destination answers again; all mail for it is sent now."
 )
+SMARTHOST_LOGIN_REFUSED = define(
+    "smarthost-login-refused",
+    "error",
+    "to reply",
+    "A smarthost (``to``, as the configuration names it) refuses our login, or offers none: mend "
+    "its ``login`` and ``password_file``, and reload.  All mail for it waits, and is not returned; "
+    "the postmaster is told by mail, once a day at most.",
+)
 POLICY_TESTED = define(
     "policy-tested",
     "warn",

@@ -31,6 +31,9 @@ QUOTED, FIELD = 500, 200
 NAMED = 50
 #: Phases of replies that no other server gave.
 _OURS = (CHECK, "dns", "route", "connect", "tls")
+#: The status of an expired message that says more than that it has expired: there is no TLS, or
+#: it fails.
+TLS_FAILURES = ("4.7.4", "4.7.5")
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}>\Z")
 
@@ -285,9 +288,14 @@ def _code(reply: PeerReply) -> str:
 
 
 def _status(kind: Kind, reply: PeerReply) -> str:
-    """The status code; of a message that expired, 4.4.7, as no server has refused it."""
+    """
+    The status code.
+
+    Of a message that expired it is 4.4.7, as no server has refused it; but if TLS was what failed
+    last, that says more (RFC 3463 §3.8).
+    """
     if kind is FAILED and not reply.permanent:
-        return "4.4.7"
+        return reply.status if reply.status in TLS_FAILURES else "4.4.7"
     if not _STATUS.match(reply.status):
         return f"{kind.status}.0.0"
     return kind.status + reply.status[1:]

@@ -47,6 +47,18 @@ new one now, and write to ${postmaster}.
 
 For the postmaster: postoffice account show ${account}
 """
+LOGIN = """\
+The smarthost ${smarthost} refuses our login
+
+Mail that is sent through ${smarthost} waits, because the server says:
+
+    ${reply}
+
+Nothing is lost or returned so far.  Mend login and password_file of
+${smarthost} in the configuration, then:
+
+    postoffice reload
+"""
 
 
 def notice(
@@ -65,13 +77,27 @@ def notice(
     words = dict(facts, account=str(account), postmaster=str(postmaster))
     words["device"] = f" sent by the device {device!r}" if (device := facts.get("device")) else ""
     words["outcome"] = OUTCOMES.get(facts.get("outcome", ""), "")
-    subject, _, body = Template(TEXTS[kind] + ADVICE).substitute(words).partition("\n")
-    utf8 = not (account.ascii and postmaster.ascii)
+    text = Template(TEXTS[kind] + ADVICE).substitute(words)
+    return _message(text, account, postmaster, unique, when)
+
+
+def login_notice(
+    smarthost: str, reply: str, postmaster: Address, unique: str, when: datetime
+) -> bytes:
+    """Make the notice to the postmaster that a smarthost refuses our login; it said ``reply``."""
+    text = Template(LOGIN).substitute(smarthost=smarthost, reply=reply)
+    return _message(text, postmaster, postmaster, unique, when)
+
+
+def _message(text: str, to: Address, postmaster: Address, unique: str, when: datetime) -> bytes:
+    """A message whose subject is the first line; the postmaster gets it, too."""
+    subject, _, body = text.partition("\n")
+    utf8 = not (to.ascii and postmaster.ascii)
     message = EmailMessage(SMTP.clone(cte_type="7bit", utf8=utf8))
     message["Date"] = format_datetime(when)
     message["From"] = f"Post office <{postmaster}>"
-    message["To"] = str(account)
-    if account.normal != postmaster.normal:
+    message["To"] = str(to)
+    if to.normal != postmaster.normal:
         message["Cc"] = str(postmaster)
     message["Subject"] = subject
     message["Message-ID"] = f"<{unique}>"

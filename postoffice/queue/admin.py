@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from postoffice.interfaces import IMailQueue
 from postoffice.model import log_events
-from postoffice.model.log_event import tell
+from postoffice.model.log_event import paths, tell
 from postoffice.model.queued import QueuedMessage
 from postoffice.queue.queue_db import QueueDB, Row, by_name
 from postoffice.queue.rows import Rows
@@ -117,7 +117,8 @@ class QueueAdmin:
             whole = not message.with_marks(done, ()).left
             await self._queue.finish(name, done, whole=whole)
             for row in its:
-                tell(log, log_events.RECIPIENTS_REMOVED, id=row.id, to=row.recipients)
+                for to in paths(row.recipients.split()):
+                    tell(log, log_events.RECIPIENTS_REMOVED, id=row.id, to=to)
         self._rows.forget((row.name, row.lane) for row in its)
 
     async def take(

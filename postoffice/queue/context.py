@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from postoffice.interfaces.relay import Letters, Relay
+from postoffice.model.hop import PeerReply
 from postoffice.outbound.schedule import Lifetimes
 
 
-def _tell_nobody(login: str, sent: int, refused: int) -> None:
-    """Nobody wants to know how many recipients were refused."""
+def _tell_nobody(*_: object) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class QueueContext:
     How the queue manager sends, as one configuration says; a reload gives another one.
 
     ``most`` and ``all_connections`` are the most connections to one site, and to all.  ``refused``
-    is called with the login of a message, and how many of its recipients were sent and refused.
+    is called with the login of a message, and how many of its recipients were sent and refused;
+    ``login_refused`` with the name of a smarthost that refuses our login, and what it says.
     """
 
     relay: Relay
@@ -28,3 +30,4 @@ class QueueContext:
     most: int = 10
     all_connections: int = 100
     refused: Callable[[str, int, int], None] = _tell_nobody
+    login_refused: Callable[[str, PeerReply], None] = _tell_nobody

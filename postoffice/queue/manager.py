@@ -114,7 +114,7 @@ class QueueManager:
         self._most = context.most
         self._rows.lifetimes = context.lifetimes
         self._outcomes.use(context.letters, context.lifetimes, context.refused)
-        self._sending.use(context.relay, context.all_connections)
+        self._sending.use(context.relay, context.all_connections, context.login_refused)
         for lane in self.lanes.values():
             lane.planned = 0.0
             if lane.size:

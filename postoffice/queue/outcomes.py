@@ -21,7 +21,7 @@ from postoffice.interfaces.relay import Letters, Undeliverable
 from postoffice.model import log_events
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.hop import PeerReply, Result
-from postoffice.model.log_event import LIST, Event, portions, tell
+from postoffice.model.log_event import Event, paths, tell
 from postoffice.model.queued import QueuedMessage
 from postoffice.outbound import schedule
 from postoffice.outbound.schedule import Lifetimes
@@ -121,7 +121,7 @@ class Outcomes:
             replies = dict.fromkeys(indexes, reply)
             age = self._now() - item.held.message.came
             over = failure.after is not None and age >= failure.after
-            final = (reply.permanent and not failure.ours) or over
+            final = reply.permanent or over
             event = log_events.RECIPIENT_BOUNCED if final else log_events.RECIPIENT_DEFERRED
             _log_replies(item.held.message, replies, "", event=event)
             if final:
@@ -372,7 +372,7 @@ def _log_replies(
     for index, reply in replies.items():
         same.setdefault(reply, []).append(message.recipients[index].address)
     for reply, addresses in same.items():
-        for to in portions(addresses, LIST):
+        for to in paths(addresses):
             tell(
                 log,
                 event or _event_of(reply),

@@ -63,9 +63,14 @@ class Sending:
         self._wanting: dict[str, Site] = {}  # sites that wait until a connection is free
         self._soon = False  # they are looked at in the next turn
 
-    def use(self, relay: Relay, most: int) -> None:
-        """From now on connect over this relay, at most so many times."""
+    def use(self, relay: Relay, most: int, login_refused: Callable[[str, PeerReply], None]) -> None:
+        """
+        From now on connect over this relay, at most so many times.
+
+        ``login_refused`` is called with a site that refuses our login, and what it says.
+        """
         self.relay = relay
+        self.login_refused = login_refused
         self._most = most
 
     @property
@@ -243,15 +248,7 @@ class _Worker:
         try:
             connection = await sending.relay.connect(plan)
         except Undeliverable as failure:
-            self.item = None
-            site.failed(failure.reply, sending.now())
-            if site.failures:
-                tell(log, log_events.DESTINATION_DOWN, to=site.name, why=failure.reply.text)
-                site.parked.add(item.lane.key)
-                sending.outcomes.park(item, failure.reply)
-                sending.down(site)
-            else:  # its other connections take it
-                sending.again(item)
+            self._failed(item, failure.reply)
             return None
         self._connection, self._sent, self._began = connection, 0, sending.clock.seconds()
         back = site.answered()
@@ -260,6 +257,21 @@ class _Worker:
             tell(log, log_events.DESTINATION_UP, to=site.name)
             await sending.up(site)
         return connection
+
+    def _failed(self, item: Item, reply: PeerReply) -> None:
+        """The site takes no mail from us; ``item`` waits as all others of it."""
+        sending, site = self._sending, self.site
+        self.item, self._leave = None, True
+        site.failed(reply, sending.now())
+        if reply.ours and reply.refused:
+            sending.login_refused(site.name, reply)
+        if site.failures:
+            tell(log, log_events.DESTINATION_DOWN, to=site.name, why=reply.text)
+            site.parked.add(item.lane.key)
+            sending.outcomes.park(item, reply)
+            sending.down(site)
+        else:  # its other connections take it
+            sending.again(item)
 
     async def _send(self, connection: RelayConnection, item: Item) -> None:
         """Send an item to as many recipients as one transaction takes."""
@@ -285,7 +297,9 @@ class _Worker:
             text.close()
         self._sent += 1
         result.times = (began - item.since, *result.times[1:])
-        if result.begun:
+        if (login := next((one for one in result.replies if one.ours), None)) is not None:
+            self._failed(item, login)
+        elif result.begun:
             self._note(item, indexes, result, connection)
         else:  # the connection was lost before: another one takes it
             item.attempts -= 1

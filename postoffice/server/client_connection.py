@@ -27,6 +27,7 @@ from postoffice.server.tcp import keep_alive, send_now
 from postoffice.smtp import client_states as states
 from postoffice.smtp.client import SMTPClientSession
 from postoffice.smtp.client_options import ClientOptions
+from postoffice.smtp.client_reply import TLS_BROKEN
 from postoffice.util.event_log import EventLogger
 from postoffice.util.maybe_awaitable import at_once
 
@@ -99,6 +100,7 @@ class ClientConnection(TwistedProtocol):
                 level=NONE if hop.is_unix else hop.level,
                 encrypted=hop.implicit,
                 verified=hop.implicit and hop.level == VERIFY,
+                chosen=hop.chosen,
                 login=hop.login,
                 password=hop.password,
             )
@@ -395,4 +397,4 @@ class ClientConnection(TwistedProtocol):
         if self.session.state != states.CLOSED:
             self.session.lost(why)
             if self._handshaking:
-                self.session.failed = PeerReply(0, "", why, "tls")
+                self.session.failed = PeerReply(0, TLS_BROKEN, why, "tls")

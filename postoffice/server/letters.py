@@ -16,7 +16,7 @@ from postoffice.model.address import Address, NotAnAddress
 from postoffice.model.envelope import Client, Envelope, Notify, Recipient, SessionInfo
 from postoffice.model.errors import MaildropFull, MaildropFullNow, MessageGone, PostOfficeError
 from postoffice.model.hop import PeerReply
-from postoffice.model.log_event import LIST, portions, tell
+from postoffice.model.log_event import paths, tell
 from postoffice.model.queued import QueuedMessage, QueuedRecipient
 from postoffice.outbound import reports
 from postoffice.outbound.dkim import Signer
@@ -136,7 +136,7 @@ class OutboundLetters:
         delivery, why = await self._begin(f"{message.id}-{kind.action}", message.sender, report)
         event = log_events.LETTER_LOST if delivery is None else log_events.LETTER_WRITTEN
         about = [message.recipients[index].address for index in replies]
-        for to in portions(about, LIST):
+        for to in paths(about):
             tell(log, event, id=message.id, sender=f"<{message.sender}>", to=to,
                  outcome=kind.action, why=why)  # fmt: skip
         return delivery

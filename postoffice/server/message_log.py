@@ -11,7 +11,7 @@ from postoffice.model import log_events
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import PostOfficeError
-from postoffice.model.log_event import LIST, portions, tell
+from postoffice.model.log_event import paths, portions, tell
 from postoffice.model.queued import QueuedRecipient
 
 log = Logger("postoffice")
@@ -68,7 +68,7 @@ def log_followed(
     """Log where an alias, a forward or a catch-all has led, and which targets take no mail."""
     recipient = f"<{given}>"
     if takers:
-        for to in portions([one.address for one in takers], LIST):
+        for to in paths(one.address for one in takers):
             tell(log, log_events.RECIPIENT_FOLLOWED, id=envelope.id, recipient=recipient, to=to)
     for one in (*found.refused, *refused):
         why = one.reply.log_text

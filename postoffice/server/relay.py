@@ -127,7 +127,7 @@ class OutboundRelay:
         if isinstance(route, Host) and not route.port:
             hop = Hop(host="localhost", address=route.host, port=0, lmtp=route.lmtp, level=NONE)
             return Plan(name, (hop,))
-        hops = await self._mx.fixed(route.host, route.port)
+        hops = [replace(hop, chosen=True) for hop in await self._mx.fixed(route.host, route.port)]
         if isinstance(route, Host):
             return Plan(name, tuple(replace(hop, lmtp=route.lmtp) for hop in hops))
         return Plan(name, tuple(_logged_in(hop, route) for hop in hops), route.rate)
@@ -140,8 +140,8 @@ class OutboundRelay:
             try:
                 return await self._connect(hop)
             except ConnectFailed as failure:
-                if failure.reply.phase == "auth":
-                    raise Undeliverable(failure.reply, ours=True) from failure
+                if failure.reply.ours:
+                    raise Undeliverable(failure.reply) from failure
                 last = failure.reply if last is None or failure.reply.code else last
                 refusals += bool(failure.reply.code)
                 if refusals == REFUSALS:

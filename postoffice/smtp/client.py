@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-from postoffice.model.hop import NONE, OPPORTUNISTIC, PeerReply, Result, Transaction
+from postoffice.model.hop import AUTH, NONE, OPPORTUNISTIC, PeerReply, Result, Transaction
 from postoffice.protocol import client_sasl
 from postoffice.protocol.client_sasl import NotProved
 from postoffice.protocol.wire import DotWriter
+from postoffice.smtp import client_reply
 from postoffice.smtp import client_states as states
 from postoffice.smtp.client_attempt import Attempt
 from postoffice.smtp.client_envelope import Offers
@@ -212,13 +213,13 @@ class SMTPClientSession:
         elif options.level == OPPORTUNISTIC:
             self._log_in()
         else:
-            self._fail(PeerReply(0, "", "The server does not offer TLS (STARTTLS)", "tls"))
+            self._fail(client_reply.NO_TLS)
 
     def _take_starttls(self, answer: PeerReply) -> None:
         if answer.sent:
             self._resting = states.HANDSHAKE
         elif self.options.level != OPPORTUNISTIC:
-            self._fail(answer)
+            self._fail(replace(answer, status=answer.status or client_reply.NO_TLS.status))
         elif self._fits(answer):
             self._log_in()
 
@@ -229,7 +230,7 @@ class SMTPClientSession:
             self._mechanisms = client_sasl.mechanisms(
                 self.offers.mechanisms, passwords=options.encrypted or options.level == NONE
             )
-            self._try_to_log_in(PeerReply(0, "", "The server offers no login (AUTH)", "auth"))
+            self._try_to_log_in(client_reply.NO_LOGIN)
 
     def _try_to_log_in(self, otherwise: PeerReply) -> None:
         """Try the next mechanism; if there is none, this is why the session fails."""
@@ -256,7 +257,8 @@ class SMTPClientSession:
             else:
                 self._fail(answer)
         except (NotProved, NotBase64, StopIteration) as error:
-            self._fail(PeerReply(0, "", f"The login failed: {error}", "auth"))
+            why = f"The login failed: {error}"
+            self._fail(PeerReply(0, client_reply.LOGIN_BROKEN, why, AUTH))
 
     # -- a transaction -----------------------------------------------------------------
 
@@ -280,14 +282,21 @@ class SMTPClientSession:
             self._command(*attempt.commands.popleft())
 
     def _take_mail(self, answer: PeerReply) -> None:
-        if self._fits(answer, 2):
+        if self._fits(answer, 2) and not self._wants_login(answer):
             self._current.take_mail(answer)
             self._go_on()
 
     def _take_rcpt(self, answer: PeerReply) -> None:
-        if self._fits(answer, 2):
+        if self._fits(answer, 2) and not self._wants_login(answer):
             self._current.take_rcpt(answer)
             self._go_on()
+
+    def _wants_login(self, answer: PeerReply) -> bool:
+        """Whether a server that the administrator has named wants a (better) login: we fail."""
+        wanted = self.options.chosen and answer.code in client_reply.LOGIN_WANTED
+        if wanted:
+            self._fail(replace(answer, phase=AUTH))
+        return wanted
 
     def _take_data(self, answer: PeerReply) -> None:
         attempt = self._current
@@ -362,7 +371,7 @@ class SMTPClientSession:
         states.HELO: State("hello", 300, _take_helo),
         states.STARTTLS: State("tls", 300, _take_starttls),
         states.HANDSHAKE: State("tls", 120, _take_unasked),
-        states.AUTH: State("auth", 300, _take_auth),
+        states.AUTH: State(AUTH, 300, _take_auth),
         states.READY: State("mail", 0, _take_unasked),
         states.MAIL: State("mail", 300, _take_mail),
         states.RCPT: State("rcpt", 300, _take_rcpt),

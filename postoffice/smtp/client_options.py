@@ -15,8 +15,9 @@ class ClientOptions:
     Who we are, and what we want of the server.
 
     ``hostname`` is our name.  ``level`` is one of ``hop.LEVELS``.  ``encrypted``: TLS has begun,
-    and ``verified``: with a certificate that fits the host.  ``login`` is empty if we do not log
-    in; without TLS a password is only sent on level NONE.
+    and ``verified``: with a certificate that fits the host.  ``chosen``: the administrator has
+    named the server.  ``login`` is empty if we do not log in; without TLS a password is only sent
+    on level NONE.
     """
 
     hostname: str
@@ -24,6 +25,7 @@ class ClientOptions:
     level: str = OPPORTUNISTIC
     encrypted: bool = False
     verified: bool = False
+    chosen: bool = False
     login: str = ""
     password: str = field(default="", repr=False)
     nonce: Callable[[], str] = client_sasl.nonce

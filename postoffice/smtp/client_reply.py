@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from postoffice.model.hop import PeerReply
+from postoffice.model.hop import AUTH, PeerReply
 
 #: Lines of one reply, and its octets; a server that sends more is not heard further.
 LINES_MAXIMUM = 100
@@ -17,6 +17,14 @@ _LINE = re.compile(rb"([2-5][0-9][0-9])(?![0-9])(-?)[ \t]?(.*)\Z", re.DOTALL)
 _USUAL = re.compile(rb"([2-5][0-9][0-9])(?![0-9-])[ \t]?([^\r\n]{0,1000})\r?\n")
 _STATUS = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ \t]+|\Z)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+#: Why a server cannot be used: it does not do what must be (RFC 3463 §3.8).
+NO_TLS = PeerReply(0, "4.7.4", "The server does not offer TLS (STARTTLS)", "tls")
+NO_LOGIN = PeerReply(0, "4.7.9", "The server offers no login (AUTH)", AUTH)
+#: The status of TLS that does not begin, or not as it must; and of a login that fails.
+TLS_BROKEN, LOGIN_BROKEN = "4.7.5", "4.7.8"
+#: The codes with which a server demands a login, or another one (RFC 4954 §6).
+LOGIN_WANTED = (530, 534, 535, 538)
 
 
 class NotAReply(ValueError):

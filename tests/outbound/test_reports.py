@@ -83,6 +83,16 @@ def test_a_letter_about_a_failure_is_for_people_and_for_programs():
     assert "The text" not in original.get_content()
 
 
+@pytest.mark.parametrize("kind", [DELAYED, FAILED])
+@pytest.mark.parametrize("status", ["4.7.4", "4.7.5"])
+def test_a_letter_says_that_tls_is_what_fails(kind, status):
+    broken = PeerReply(0, status, "The TLS handshake failed", "tls")
+    _, words, fields, _ = letter(kind, message("bob@there.example"), broken)
+    assert fields[1]["Status"] == status
+    assert fields[1]["Diagnostic-Code"] == f"x-postoffice; {status} The TLS handshake failed"
+    assert "The TLS handshake failed" in words
+
+
 def test_a_message_that_expired_was_refused_by_nobody():
     _, words, status, _ = letter(FAILED, message("bob@there.example"), SILENT)
     assert status[1]["Status"] == "4.4.7"

@@ -20,6 +20,7 @@ NOON = 1_800_000_000.0
 OK = PeerReply(250, "2.0.0", "taken", "end")
 LATER = PeerReply(451, "4.3.0", "not now", "rcpt")
 NEVER = PeerReply(550, "5.1.1", "no such user", "rcpt")
+WRONG = PeerReply(535, "5.7.8", "wrong password", "auth")
 SILENT = PeerReply(0, "4.4.1", "connection refused", "connect")
 
 
@@ -159,7 +160,8 @@ class Relay:
     """
     Routes all directly; each domain is a site of its own unless ``sites`` says another.
 
-    ``down`` are sites that nobody answers at, ``silent`` those that take their time to answer;
+    ``down`` are sites that nobody answers at, ``silent`` those that take their time to answer,
+    ``refusing`` those that refuse our login;
     ``nowhere`` has domains that cannot be reached.
     """
 
@@ -168,6 +170,7 @@ class Relay:
         self.sites: dict[str, str] = {}
         self.down: set[str] = set()
         self.silent: set[str] = set()
+        self.refusing: set[str] = set()
         self.nowhere: dict[str, Undeliverable] = {}
         self.answers: dict[str, PeerReply] = {}
         self.transactions: list[tuple[str, list[str]]] = []
@@ -198,6 +201,8 @@ class Relay:
             await self.pauses[-1]
         if plan.site in self.down:
             raise Undeliverable(SILENT)
+        if plan.site in self.refusing:
+            raise Undeliverable(WRONG)
         self.connections.append(Connection(self, plan.site, self.most))
         return self.connections[-1]
 
@@ -212,6 +217,7 @@ class Office:
         self.relay = Relay()
         self.letters = Letters()
         self.refused: list[tuple[str, int, int]] = []
+        self.logins_refused: list[tuple[str, PeerReply]] = []
         self._settings = settings
         self._lifetimes = lifetimes or Lifetimes()
         self.manager = self.manager_again()
@@ -234,6 +240,7 @@ class Office:
             self.letters,
             self._lifetimes,
             refused=lambda *facts: self.refused.append(facts),
+            login_refused=lambda *facts: self.logins_refused.append(facts),
         )
 
     def use(self) -> None:

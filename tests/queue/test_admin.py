@@ -177,7 +177,7 @@ def test_without_a_daemon(tmp_path):
 
 
 def test_a_destination_with_a_mistake_of_ours_is_tried_when_it_is_mended(office):
-    office.relay.nowhere["x.example"] = Undeliverable(LATER, ours=True)
+    office.relay.nowhere["x.example"] = Undeliverable(LATER)
     office.queue.commit("n1", message("a@x.example"))
     office.relay.nowhere.clear()
     finish(office.manager.admin.retry(ALL))

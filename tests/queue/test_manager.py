@@ -15,7 +15,7 @@ from postoffice.queue import manager
 from postoffice.queue.queue_db import QueueDB
 from postoffice.queue.selection import Selection
 from postoffice.testing import finish
-from tests.queue.scripted import LATER, NEVER, NOON, Office, message
+from tests.queue.scripted import LATER, NEVER, NOON, WRONG, Office, message
 
 
 def kinds(office):
@@ -101,7 +101,7 @@ def test_a_domain_that_does_not_exist_fails_at_once(office):
 
 def test_what_is_ours_to_mend_never_bounces(office, logged):
     why = PeerReply(535, "5.7.8", "wrong password", "auth")
-    office.relay.nowhere["x.example"] = Undeliverable(why, ours=True)
+    office.relay.nowhere["x.example"] = Undeliverable(why)
     office.queue.commit("n1", message("a@x.example"))
     office.pass_time(HOUR, MINUTE)
     assert office.queue.there
@@ -109,6 +109,37 @@ def test_what_is_ours_to_mend_never_bounces(office, logged):
     lines = [line for line in logged if "535 5.7.8" in line]
     assert lines
     assert all(line.startswith("deferred ") for line in lines), "the log does not say bounced"
+
+
+def test_a_smarthost_that_refuses_our_login_is_told_of_and_its_mail_waits(office):
+    office.relay.refusing.add("x.example")
+    for number in range(50):
+        office.queue.commit(f"n{number}", message("a@x.example", came=NOON + number))
+    office.pass_time(HOUR, 5.0)
+    assert 1 <= len(office.logins_refused) <= 10
+    assert set(office.logins_refused) == {("x.example", WRONG)}
+    assert len(office.queue.there) == 50
+    assert kinds(office) == []
+    office.relay.refusing.clear()
+    office.use()
+    office.pass_time(MINUTE)
+    assert not office.queue.there
+
+
+def test_a_login_that_is_demanded_in_a_transaction_is_ours_to_mend(office):
+    wanted = PeerReply(530, "5.7.0", "Authentication required", "auth")
+    office.relay.answers["a@x.example"] = wanted
+    for number in range(50):
+        office.queue.commit(f"n{number}", message("a@x.example", came=NOON + number))
+    office.pass_time(HOUR, 5.0)
+    assert len(office.relay.transactions) < 100
+    assert office.logins_refused[0] == ("x.example", wanted)
+    assert len(office.queue.there) == 50
+    assert kinds(office) == []
+    office.relay.answers.clear()
+    office.use()
+    office.pass_time(MINUTE)
+    assert not office.queue.there
 
 
 def test_a_destination_that_does_not_answer_is_probed_and_the_rest_waits(office):

@@ -389,6 +389,7 @@ def test_a_handshake_that_fails_can_be_told_from_all_else(implicit, silent):
     dialled.lose()
     assert isinstance(dialled.failed, HandshakeFailed)
     assert dialled.failed.reply.phase == "tls"
+    assert dialled.failed.reply.status == "4.7.5"
     assert ("timed out" in dialled.failed.reply.text) is silent
 
 

@@ -100,7 +100,7 @@ def test_a_letter_to_an_account_comes_into_its_maildrop(letter, store, queue):
     assert b"Subject: Hi\r\n" in text
     assert not finish(queue.names())
     assert events(logs) == [
-        "letter-written id=id.1 sender=<joe@example.net> outcome=failed to=bob@there.example"
+        "letter-written id=id.1 sender=<joe@example.net> outcome=failed to=<bob@there.example>"
     ]
 
 

@@ -142,7 +142,7 @@ def test_the_log_says_where_an_alias_led_and_who_did_not_get_it(peopled, recepti
         assert ask(reception, envelope, "mixed@example.net") == reply.RECIPIENT_OK
         assert ask(reception, envelope, ANN) == reply.RECIPIENT_OK
     assert [event["line"] for event in logged] == [
-        "recipient-followed id=id.1 recipient=<mixed@example.net> to=ann@example.net",
+        "recipient-followed id=id.1 recipient=<mixed@example.net> to=<ann@example.net>",
         "target-refused id=id.1 user=joe@example.net recipient=<mixed@example.net>"
         ' why="550 5.2.1 This mailbox is disabled"',
         "target-refused id=id.1 user=gone@example.net recipient=<mixed@example.net>"

@@ -83,4 +83,5 @@ def test_the_next_host_is_tried_and_two_refusals_are_enough():
 def test_a_refused_login_is_ours_to_mend():
     relayed = Relayed(opportunistic(level="none", login="joe", password="x"))
     relayed.meet(b"220 x\r\n", OFFERS_TLS, b"535 5.7.8 Wrong\r\n")
-    assert relayed.failed.ours
+    assert relayed.failed.reply.ours
+    assert not relayed.failed.reply.permanent

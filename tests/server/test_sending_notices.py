@@ -9,6 +9,7 @@ import pytest
 from twisted.logger import capturedLogs
 
 from postoffice.model.address import Address, Quota
+from postoffice.model.hop import PeerReply
 from postoffice.outbound.sending_notice import HELD, OVER
 from postoffice.server.sending_notices import SendingNotices
 from postoffice.testing import finish
@@ -90,3 +91,20 @@ def test_who_is_not_there_is_not_told(memory_office, notices):
     with capturedLogs() as logged:
         notices.tell("gone@example.net", HELD, {"why": "x"})
     assert any("gets no notice" in str(one.get("log_format")) for one in logged)
+
+
+def test_the_postmaster_is_told_of_a_refused_login_once_a_day(memory_office):
+    now = [0.0]
+    notices = SendingNotices(memory_office.reception_context, lambda: now[0])
+    wrong = PeerReply(535, "5.7.8", "Wrong password", "auth")
+    with capturedLogs() as logged:
+        for now[0] in (0.0, 100.0, 86_500.0):
+            notices.login_refused("provider", wrong)
+    first, second = mail(memory_office, POSTMASTER)
+    assert first["subject"] == "The smarthost provider refuses our login"
+    assert (first["to"], first["cc"], first["return-path"]) == (POSTMASTER, None, "<>")
+    assert "535 5.7.8 Wrong password" in first.get_content()
+    assert first["message-id"] != second["message-id"]
+    lines = [one["line"] for one in logged if one.get("event") == "smarthost-login-refused"]
+    assert lines == ['smarthost-login-refused to=provider reply="535 5.7.8 Wrong password"'] * 3
+    assert mail(memory_office, JOE) == []

@@ -48,6 +48,7 @@ def test_tls_that_must_be_is_not_done_without(level):
     client.hear(HELLO, b"250 x\r\n")
     assert client.session.failed.phase == "tls"
     assert "STARTTLS" in client.session.failed.text
+    assert client.session.failed.status == "4.7.4"
     client = Client(message(), level=level)
     client.hear(HELLO, OFFER, b"454 4.7.0 Not now\r\n")
     assert client.session.failed.code == 454
@@ -106,6 +107,21 @@ def test_a_refused_login_says_what_the_server_says():
     assert client.session.failed.code == 535
     assert client.session.failed.phase == "auth"
     assert client.said.count(b"AUTH") == 1
+
+
+@pytest.mark.parametrize("command", ["MAIL", "RCPT"])
+@pytest.mark.parametrize("reply", [b"530 5.7.0 Authentication required\r\n", b"535 5.7.8 No\r\n"])
+def test_a_server_of_our_choice_that_wants_a_login_does_not_make_mail_bounce(command, reply):
+    """A smarthost whose login is missing in the configuration: the administrator has to mend it."""
+    ehlo = b"250-mx.example.org\r\n250 DSN\r\n"
+    client = Client.greeted(message(), ehlo=ehlo, chosen=True)
+    client.hear(b"250 Fine\r\n" if command == "RCPT" else b"", reply)
+    [result] = client.results
+    assert [(one.ours, one.permanent) for one in result.replies] == [(True, False)]
+    assert not result.usable
+    stranger = Client.greeted(message(), ehlo=ehlo)
+    stranger.hear(b"250 Fine\r\n" if command == "RCPT" else b"", reply, b"250 Reset\r\n")
+    assert [(one.ours, one.permanent) for one in stranger.results[0].replies] == [(False, True)]
 
 
 def test_a_mechanism_that_is_not_for_us_is_followed_by_the_next():

@@ -140,7 +140,7 @@ def test_a_state_holds_at_once(office, smtp):
 def test_the_log_tells_where_an_alias_led(office, smtp):
     smtp.sendmail("log@example.org", ["info@example.net", "null@example.net"], TEXT)
     message = office.wait_for(r"message-taken id=(\S+) .*sender=<log@example\.org>")[1]
-    led = f"recipient-followed id={message} recipient=<info@example.net> to=ann@example.net,bob@"
+    led = f"recipient-followed id={message} recipient=<info@example.net> to=<ann@example.net>,<bob@"
     assert led in office.said
     assert (
         f"message-discarded id={message} sender=<log@example.org> recipient=<null@" in office.said

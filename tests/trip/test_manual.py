@@ -350,7 +350,7 @@ def shell(text: str, cwd: Path, path: Path | None = None) -> str:
 def test_the_log_is_searched_as_it_says(tmp_path):
     (example,) = [block.text for block in BLOCKS if "message-taken id=" in block.text]
     refused = "2026-11-29T10:05:04+0000 [postoffice#info] refused id=1 recipient=<joe@example.net>"
-    later = "2026-11-29T10:05:05+0000 [postoffice#info] deferred id=1.1 to=joe@example.net via=mx"
+    later = "2026-11-29T10:05:05+0000 [postoffice#info] deferred id=1.1 to=<joe@example.net> via=mx"
     log = re.sub(r"\n\s+", " ", example) + f"\n{refused}\n{later}\n"
     (tmp_path / "postoffice.log").write_text(log)
     searches = [block for block in WHOLE if block.text.startswith("grep ")]

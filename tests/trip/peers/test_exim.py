@@ -108,7 +108,7 @@ class Exim:
 def test_the_text_comes_octet_for_octet(office, exim, submit):
     text = TEXT + "grüße\r\n".encode()
     submit(text, "whole@exim.example", mail=["BODY=8BITMIME"])
-    assert 'tls="TLSv1.3' in office.wait_for(r" sent .*to=whole@exim.example .*").string
+    assert 'tls="TLSv1.3' in office.wait_for(r" sent .*to=<whole@exim.example> .*").string
     [message] = exim.received("whole@exim.example")
     assert text_of(message) == text
     assert message.count(b"Return-path:") + message.count(b"Return-Path:") == 1

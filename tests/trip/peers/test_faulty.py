@@ -112,10 +112,10 @@ COUNT = pytest.StashKey[int]()
 def test_the_message_waits_and_is_sent_later(office, faulty, submit, ann, queue, script, why):
     server, domain = faulty(script, WELL)
     submit(TEXT, f"joe@{domain}")
-    office.wait_for(rf" deferred .*to=joe@{domain} .*{why}")
+    office.wait_for(rf" deferred .*to=<joe@{domain}> .*{why}")
     before = len(server.texts)
     queue("retry", "--to", domain)
-    office.wait_for(rf" sent .*to=joe@{domain} ")
+    office.wait_for(rf" sent .*to=<joe@{domain}> ")
     assert len(server.texts) == before + 1, "once after the one that may have been lost"
     assert office.collect(ann) == []
 
@@ -126,7 +126,7 @@ def test_a_server_that_ends_between_messages(office, faulty, submit, ann, end):
     server, domain = faulty([*WELL[:6], end], WELL)
     for name in ("first", "second"):
         submit(TEXT, f"{name}@{domain}")
-        office.wait_for(rf" (sent|deferred) .*to={name}@{domain} ")
+        office.wait_for(rf" (sent|deferred) .*to=<{name}@{domain}> ")
     sent = [line for line in office.err + office.out if " sent " in line and domain in line]
     assert len(sent) == 2
     assert len(server.texts) == 2
@@ -142,6 +142,6 @@ def test_a_server_that_does_not_reset(office, faulty, submit, ann, rset):
     office.wait_for(f" left-queue id={message} ")
     assert len(office.collect(ann)) == 1
     submit(TEXT, f"joe@{domain}")
-    office.wait_for(rf" sent .*to=joe@{domain} ")
+    office.wait_for(rf" sent .*to=<joe@{domain}> ")
     assert len(server.texts) == 1
     assert len(server.connections) == 2

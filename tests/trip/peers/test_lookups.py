@@ -49,7 +49,7 @@ def _known(zone):
 @pytest.mark.parametrize("domain", ["two", "alias", "canonical", "bare", "families", "backup"])
 def test_mail_is_sent(office, postfix, submit, domain):
     submit(TEXT, f"found@{domain}.example")
-    office.wait_for(rf" sent .*to=found@{domain}.example .*\[{address('plain')}\]")
+    office.wait_for(rf" sent .*to=<found@{domain}.example> .*\[{address('plain')}\]")
     assert text_of(*postfix.received(f"found@{domain}.example")) == TEXT
 
 
@@ -82,5 +82,5 @@ def test_mail_is_returned(office, submit, ann, domain, status):
 )
 def test_mail_waits(office, submit, ann, domain, why):
     submit(TEXT, f"joe@{domain}.example")
-    office.wait_for(rf" deferred .*to=joe@{domain}.example .*{why}")
+    office.wait_for(rf" deferred .*to=<joe@{domain}.example> .*{why}")
     assert office.collect(ann) == []

@@ -71,7 +71,7 @@ def test_mail_is_sent(office, postfix, submit, name, by, tls):
     submit(TEXT, to)
     if name == "tested":
         office.wait_for(r" policy-tested .*to=tested.example .*mx.plain.example is not in")
-    sent = office.wait_for(rf" sent .*to={to} .*").string
+    sent = office.wait_for(rf" sent .*to=<{to}> .*").string
     assert f"[{address(by)}]" in sent
     assert ("tls=" in sent) is tls
     assert text_of(*postfix.received(to)) == TEXT
@@ -87,6 +87,6 @@ def test_mail_is_sent(office, postfix, submit, name, by, tls):
 )
 def test_mail_waits(office, postfix, submit, ann, name, why):
     submit(TEXT, f"joe@{name}.example")
-    office.wait_for(rf" deferred .*to=joe@{name}.example .*{why}")
+    office.wait_for(rf" deferred .*to=<joe@{name}.example> .*{why}")
     assert postfix.kept(f"joe@{name}.example") == []
     assert office.collect(ann) == []

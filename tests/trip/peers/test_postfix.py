@@ -45,7 +45,7 @@ def test_the_text_comes_octet_for_octet(office, postfix, submit, name, tls):
     """Over TLS where Postfix offers it; in clear where TLS fails, as nothing demands it."""
     to = f"whole@{name}.example"
     submit(TEXT, to)
-    assert ('tls="TLSv1.3' in office.wait_for(rf" sent .*to={to} .*").string) is tls
+    assert ('tls="TLSv1.3' in office.wait_for(rf" sent .*to=<{to}> .*").string) is tls
     [message] = postfix.received(to)
     assert text_of(message) == TEXT
     assert message.count(b"Return-Path:") == 1
@@ -69,7 +69,7 @@ def test_a_long_message(postfix, submit):
 )
 def test_what_tls_does_not_allow_waits(office, postfix, submit, ann, name, why):
     submit(TEXT, f"joe@{name}.example")
-    office.wait_for(rf" deferred .*to=joe@{name}.example .*{why}")
+    office.wait_for(rf" deferred .*to=<joe@{name}.example> .*{why}")
     assert postfix.kept(f"joe@{name}.example") == []
     assert office.collect(ann) == []
 
@@ -187,9 +187,9 @@ class Greylist:
 def test_greylisting(office, postfix, submit, ann, queue):
     greylist = Greylist()
     submit(TEXT, "joe@greylist.example")
-    office.wait_for(r" deferred .*to=joe@greylist.example .*450 4.7.1 .*greylisted")
+    office.wait_for(r" deferred .*to=<joe@greylist.example> .*450 4.7.1 .*greylisted")
     queue("retry", "--to", "greylist.example")
-    office.wait_for(r" sent .*to=joe@greylist.example ")
+    office.wait_for(r" sent .*to=<joe@greylist.example> ")
     assert text_of(*postfix.received("joe@greylist.example")) == TEXT
     greylist.stop()
     assert office.collect(ann) == []
@@ -200,7 +200,7 @@ def test_a_greeting_that_refuses_us_returns_nothing(
     office, postfix, submit, ann, queue, name, code
 ):
     submit(TEXT, f"joe@{name}.example")
-    office.wait_for(rf" deferred .*to=joe@{name}.example .*reply=\"{code} .*phase=greeting")
+    office.wait_for(rf" deferred .*to=<joe@{name}.example> .*reply=\"{code} .*phase=greeting")
     [waiting] = json.loads(queue("list", "--to", f"{name}.example", "--json"))["messages"]
     assert waiting["state"] == "unreachable"
     assert office.collect(ann) == []

@@ -91,7 +91,7 @@ def _login(dovecot):
 
 def test_a_smarthost_that_wants_a_login(office, postfix, submit):
     submit(TEXT, "joe@smarthost.example")
-    sent = office.wait_for(r" sent .*to=joe@smarthost.example .*").string
+    sent = office.wait_for(r" sent .*to=<joe@smarthost.example> .*").string
     assert 'tls="TLSv1.3' in sent
     assert "via=mx.login.example[" in sent
     assert text_of(*postfix.received("joe@smarthost.example")) == TEXT
@@ -100,10 +100,11 @@ def test_a_smarthost_that_wants_a_login(office, postfix, submit):
 def test_a_wrong_password_is_ours_to_mend(office, postfix, submit, ann, queue):
     """The mail waits, the log has an alarm, nothing is returned."""
     submit(TEXT, "joe@refused.example")
-    alarm = office.wait_for(r" destination-down .*").string
-    assert "wrong" in alarm
+    alarm = office.wait_for(r"error\] smarthost-login-refused .*").string
+    assert "to=wrong reply=" in alarm
     assert "authentication failed" in alarm.lower()
-    office.wait_for(r" deferred .*to=joe@refused.example .*535 5.7.8 .*phase=auth")
+    assert "destination-down to=wrong" in office.wait_for(r" destination-down .*").string
+    office.wait_for(r" deferred .*to=<joe@refused.example> .*535 5.7.8 .*phase=auth")
     [waiting] = json.loads(queue("list", "--to", "refused.example", "--json"))["messages"]
     assert "535" in json.dumps(waiting)
     assert office.collect(ann) == []
