@@ -56,6 +56,9 @@ set_hypothesis_home_dir(Path.cwd() / ".hypothesis")
 #: A post office that lives on this machine is none of the tests' business: here, and in every
 #: process that a test starts, the only place of a configuration is the folder that it works in.
 os.environ[OTHER_PLACES] = "postoffice.yaml"
+#: Hundreds of interpreters start for the tests: each would compile the same modules again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 #: What ``pytest -m rules`` runs: the rules alone, in these folders, without sockets, files or
 #: processes.  A property has fewer examples there; the whole suite tries all.

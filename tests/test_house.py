@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -28,6 +29,7 @@ OUTSIDE = {"testing", "moved", ""}
 EXCEPTIONS: set[tuple[str, str]] = set()
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Every module by its name within the package; packages by theirs."""
     found = {}
@@ -52,10 +54,17 @@ def may_import(name: str, other: str) -> bool:
     return their_room == room or (floor in IN_ORDER and their_room < room)
 
 
-def imports(path: Path, *, at_import: bool = False) -> set[str]:
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """A module, read once for all tests."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports(path: Path, *, at_import: bool = False) -> frozenset[str]:
     """The full names that a module imports, anywhere in it or only where it is imported."""
     found = set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     for node in tree.body if at_import else ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -63,7 +72,7 @@ def imports(path: Path, *, at_import: bool = False) -> set[str]:
             assert node.level == 0, f"{path}: imports are absolute"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
             found.add(str(node.module))
-    return found
+    return frozenset(found)
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -119,7 +128,7 @@ def test_only_one_module_asks_for_plugins():
 
 @pytest.mark.parametrize("name", modules())
 def test_every_module_says_what_it_is_for(name):
-    assert ast.get_docstring(ast.parse(modules()[name].read_text(encoding="utf-8")))
+    assert ast.get_docstring(parsed(modules()[name]))
 
 
 def test_every_room_is_installed():

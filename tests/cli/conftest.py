@@ -7,13 +7,32 @@ import os
 import shutil
 
 import pytest
+from argon2 import PasswordHasher
 from click.testing import CliRunner
 
+from postoffice.accounts import passwords
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.cli import main
+from postoffice.protocol import scram
 from postoffice.store import files, vault
 from postoffice.testing import ImmediateExecutor, finish
 from tests.cli.backups import ANN, BOB, EVE, name_of, put
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_hashes():
+    """
+    Hashes of the kinds that we always use, but little work: hundreds of accounts are added here.
+
+    What they cost is tested in ``tests/accounts`` and ``tests/trip``.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "MEMORY", 64)
+        patch.setattr(passwords, "PASSES", 1)
+        cheap = PasswordHasher(time_cost=1, memory_cost=64, parallelism=passwords.LANES)
+        patch.setattr(passwords, "_HASHER", cheap)
+        patch.setattr(scram.derive, "__defaults__", (None, 4096))
+        yield
 
 
 @pytest.fixture
