@@ -6,17 +6,15 @@ import re
 from functools import lru_cache
 
 from postoffice.model.hop import AUTH, PeerReply
+from postoffice.protocol.peer_text import printable
 
 #: Lines of one reply, and its octets; a server that sends more is not heard further.
 LINES_MAXIMUM = 100
 REPLY_MAXIMUM = 8 << 10
-#: Characters of a reply's text that are kept.
-TEXT_MAXIMUM = 1000
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?![0-9])(-?)[ \t]?(.*)\Z", re.DOTALL)
 #: A whole reply of one line, as almost all are.
 _USUAL = re.compile(rb"([2-5][0-9][0-9])(?![0-9-])[ \t]?([^\r\n]{0,1000})\r?\n")
 _STATUS = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ \t]+|\Z)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 #: Why a server cannot be used: it does not do what must be (RFC 3463 §3.8).
 NO_TLS = PeerReply(0, "4.7.4", "The server does not offer TLS (STARTTLS)", "tls")
@@ -97,12 +95,3 @@ def peer_reply(code: int, lines: tuple[bytes, ...], phase: str) -> PeerReply:
             status, line = status or found[1].decode(), line[found.end() :]
         texts.append(line)
     return PeerReply(code, status, printable(b" ".join(texts)), phase)
-
-
-def printable(octets: bytes) -> str:
-    """Text of a server for logs and letters; what is not printable ASCII is escaped."""
-    text = octets.strip()[:TEXT_MAXIMUM].decode("ascii", "backslashreplace")
-    if text.isprintable():
-        return text
-    text = text.replace("\t", " ")
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

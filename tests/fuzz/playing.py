@@ -17,7 +17,11 @@ from postoffice.model.listing import Entry, Listing
 from postoffice.model.queued import QueuedRecipient
 from postoffice.outbound.mail_hosts import ADDRESSES, HostRules, NoMailHosts, choose, rank
 from postoffice.outbound.mta_sts import BadPolicy, read_policy, read_records
+from postoffice.pop3 import client_commands as pop3_commands
 from postoffice.pop3 import options as pop3_terms
+from postoffice.pop3.client import POP3ClientSession
+from postoffice.pop3.client_listing import read_lines, read_sizes
+from postoffice.pop3.client_options import ClientOptions as POP3ClientOptions
 from postoffice.pop3.questions import Entered
 from postoffice.pop3.session import POP3Session
 from postoffice.protocol import sasl
@@ -334,6 +338,70 @@ def client(octets: bytes) -> None:
     assert (pieces.said, pieces.results) == (whole.said, whole.results)
 
 
+POP3_CLIENTS = [
+    POP3ClientOptions(login="joe", password="x", nonce=lambda: "nonce", **how)
+    for how in ({"passwords": True}, {"stls": True}, {"encrypted": True}, {})
+]
+ASKED = [
+    *(pop3_commands.UIDL, pop3_commands.LIST, pop3_commands.STAT, pop3_commands.retr(1, 100)),
+    *(pop3_commands.top(2), pop3_commands.dele(1), pop3_commands.retr(2)),
+]
+
+
+class PlayPOP3Client:
+    """A client's session, which asks what it may, and quits in the end."""
+
+    def __init__(self, options: POP3ClientOptions):
+        self.session = POP3ClientSession(options)
+        self.left = list(ASKED)
+        self.said = b""
+        self.texts: dict[pop3_commands.Command, bytes] = {}
+        self.ended = []
+
+    def act(self) -> None:
+        session = self.session
+        if session.state == "handshake":
+            self.said += session.take_output()
+            session.secured()
+        while self.left and session.room:
+            session.ask(self.left.pop(0))
+        self.said += session.take_output()
+        for event in session.take_events():
+            if isinstance(event, pop3_commands.Piece):
+                self.texts[event.command] = self.texts.get(event.command, b"") + event.octets
+            else:
+                self.ended.append(event)
+
+
+def pop3_client(octets: bytes) -> None:
+    """Options by the first octet; the rest is what a server says, in bursts divided by 0xFF."""
+    if not octets:
+        return
+    options = POP3_CLIENTS[octets[0] % len(POP3_CLIENTS)]
+    whole, pieces = PlayPOP3Client(options), PlayPOP3Client(options)
+    for burst in octets[1:].split(b"\xff"):
+        whole.session.receive(burst)
+        whole.act()
+        for n in range(len(burst)):
+            pieces.session.receive(burst[n : n + 1])
+        pieces.act()
+    for play in (whole, pieces):
+        play.session.quit()
+        play.session.lost("The server was silent")
+        assert play.session.failed is not None or play.session.farewell is not None
+        for event in play.ended:
+            assert event.reply.text.isprintable()
+        for text in play.texts.values():
+            read_lines(text)
+            read_sizes(text)
+    assert (pieces.said, pieces.ended) == (whole.said, whole.ended)
+    assert pieces.session.failed == whole.session.failed
+    if not whole.session.failed:
+        assert pieces.texts == whole.texts
+    if not (options.passwords or options.encrypted or options.stls):
+        assert b"PASS" not in whole.said
+
+
 #: What a name server is asked for, by the first octet.
 KINDS = [RdataType.MX, RdataType.A, RdataType.TXT, RdataType.TLSA, RdataType.CNAME]
 
@@ -382,6 +450,7 @@ TARGETS = {
     "proxy": proxy,
     "sasl": exchanges,
     "pop3": pop3,
+    "pop3-client": pop3_client,
     "message": message,
     "client": client,
 }

@@ -1,7 +1,7 @@
 """
 Fuzz one target, or all: tests/fuzz/run.py [TARGET] [--seconds N]
 
-The targets are smtp, pop3, proxy, sasl, message, client, dns and mta-sts.
+The targets are smtp, pop3, pop3-client, proxy, sasl, message, client, dns and mta-sts.
 
 --runs N plays as many inputs, the same ones each time, and --input FILE... these files once.
 """

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.model.hop import PeerReply
+from postoffice.protocol.peer_text import TEXT_MAXIMUM
 from postoffice.smtp.client_reply import (
     LINES_MAXIMUM,
     REPLY_MAXIMUM,
-    TEXT_MAXIMUM,
     NotAReply,
     ReplyReader,
     peer_reply,

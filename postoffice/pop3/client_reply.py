@@ -1,0 +1,82 @@
+"""What a POP3 server answers, as a client keeps it: its word, its response code, its text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from postoffice.protocol.peer_text import printable
+
+#: Phases: when a server said it, or when a connection failed.
+CONNECT, GREETING, TLS, LOGIN, COMMAND, END = (
+    "connect",
+    "greeting",
+    "tls",
+    "login",
+    "command",
+    "end",
+)
+#: Response codes (RFC 2449 §8, RFC 3206).
+AUTH, IN_USE, LOGIN_DELAY = "AUTH", "IN-USE", "LOGIN-DELAY"
+TEMPORARY, PERMANENT = "SYS/TEMP", "SYS/PERM"
+_LINE = re.compile(rb"(\+OK|-ERR)(?:[ \t]+(.*))?\Z", re.IGNORECASE | re.DOTALL)
+_CODE = re.compile(rb"\[([A-Z0-9/-]{1,40})\][ \t]*", re.IGNORECASE)
+
+
+class NotAReply(ValueError):
+    """The server sent something that is no reply; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientReply:
+    """
+    A reply, or why there is none.
+
+    ``ok`` is +OK.  ``code`` is the response code without its brackets, in capitals, or "".
+    ``text`` is one printable line.  ``phase`` is one of CONNECT to END.  ``said`` is whether the
+    server said it; if not, the text is ours.
+    """
+
+    ok: bool
+    code: str
+    text: str
+    phase: str = COMMAND
+    said: bool = True
+
+    @property
+    def wrong_password(self) -> bool:
+        """Whether the server refuses this login and password (also: -ERR without a code)."""
+        return self.said and self.phase == LOGIN and not self.ok and self.code in (AUTH, "")
+
+    @property
+    def knows_password(self) -> bool:
+        """Whether the password is right, though no session begins now (RFC 2449 §8)."""
+        return self.said and self.phase == LOGIN and self.code in (IN_USE, LOGIN_DELAY)
+
+    @property
+    def temporary(self) -> bool:
+        """Whether it makes sense to try again after some time, and nothing need be mended."""
+        if self.ok or self.wrong_password or self.phase == TLS:
+            return False
+        return self.code in (IN_USE, LOGIN_DELAY, TEMPORARY, "")
+
+    def __str__(self) -> str:
+        return f"[{self.code}] {self.text}" if self.code and self.said else self.text
+
+
+def failure(phase: str, text: str, code: str = "") -> ClientReply:
+    """Why a connection failed, in our own words; PERMANENT if it would fail again."""
+    return ClientReply(ok=False, code=code, text=text, phase=phase, said=False)
+
+
+def read_reply(line: bytes, phase: str) -> ClientReply:
+    """Read a line without its CRLF.  Raises NotAReply."""
+    found = _LINE.match(line)
+    if found is None:
+        raise NotAReply(f"The server sent {printable(line[:80])!r}, which is no reply")
+    text = found[2] or b""
+    code = _CODE.match(text)
+    if code is not None:
+        text = text[code.end() :]
+    name = code[1].decode().upper() if code is not None else ""
+    return ClientReply(found[1].upper() == b"+OK", name, printable(text), phase)
