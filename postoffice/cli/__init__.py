@@ -37,6 +37,7 @@ from postoffice.cli.rename import rename
 from postoffice.cli.report import report
 from postoffice.cli.restore import restore
 from postoffice.cli.sessions import session
+from postoffice.cli.trace import trace
 
 
 class CommandLine(click.Group):
@@ -94,7 +95,7 @@ def _add(group: click.Group, *commands: click.Command) -> None:
 
 
 _add(main, init, check_config, domain, directory, account, alias, maildrop, session, queue)
-_add(main, dkim, reload, explain, auth_failures, report, backup, restore)
+_add(main, dkim, reload, explain, auth_failures, report, backup, restore, trace)
 _add(domain, domain_alias, domain_transfer.import_, domain_transfer.export)
 _add(maildrop, expire, list_maildrops, import_maildrop)
 _add(account, device, remove, list_accounts, rename, disable, enable, set_state)

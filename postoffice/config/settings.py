@@ -228,7 +228,7 @@ class LogSettings:
     The log; see docs/log.rst. `postoffice reload` changes it.
 
     format: Lines for people (text), or one JSON object a line, with the same fields (json).
-    level: Events below this level are not written.
+    level: Events below this level are not written. `postoffice trace` needs those of level info.
     """
 
     format: str = key(kinds.one_of("text", "json"), "text")

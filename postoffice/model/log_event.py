@@ -32,6 +32,7 @@ FIELDS = {
     "outcome": "taken (accepted) or refused; of a letter, what it says: failed, delayed or relayed",
     "recipient": "the address in RCPT TO",
     "recipients": "how many recipients the message has",
+    "queued": "how many of them, the last ones, are in other domains: they wait in the queue",
     "to": "their addresses in angle brackets, with commas; those that do not fit follow in further "
     "lines",
     "message_id": "the Message-ID in the message's header",

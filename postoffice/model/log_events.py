@@ -90,7 +90,7 @@ MESSAGE_DISCARDED = define(
 MESSAGE_TAKEN = define(
     "message-taken",
     "info",
-    "id service client tls account device sender recipients to message_id size uidl helo",
+    "id service client tls account device sender recipients queued to message_id size uidl helo",
     "A message was accepted: it is on the disk, and the client got the reply 250.",
 )
 MESSAGE_TAKEN_FOR = define(
@@ -122,6 +122,13 @@ MESSAGE_DELETED = define(
     "id service client account device uidl",
     "A session has deleted a message: by DELE and QUIT, or because all required devices have "
     "collected it.",
+)
+MESSAGES_COLLECTED = define(
+    "messages-collected",
+    "info",
+    "id service client account device messages uidls",
+    "A session that ended with QUIT has collected these messages (RETR), and did not delete them.  "
+    "Where UIDLs go on in further lines, each line has the count of all.",
 )
 SESSION_ENDED = define(
     "session-ended",
@@ -298,7 +305,7 @@ NOT_SIGNED = define(
 LETTER_WRITTEN = define(
     "letter-written",
     "info",
-    "id sender outcome to",
+    "id sender outcome to uidl",
     "The sender of a message gets a letter about these recipients (``to``): failed, delayed or "
     "relayed (``outcome``).",
 )

@@ -135,10 +135,11 @@ class OutboundLetters:
         report = reports.write(kind, message, replies, occasion)
         delivery, why = await self._begin(f"{message.id}-{kind.action}", message.sender, report)
         event = log_events.LETTER_LOST if delivery is None else log_events.LETTER_WRITTEN
+        more = {"why": why} if delivery is None else {"uidl": getattr(delivery, "uidl", "")}
         about = [message.recipients[index].address for index in replies]
         for to in paths(about):
             tell(log, event, id=message.id, sender=f"<{message.sender}>", to=to,
-                 outcome=kind.action, why=why)  # fmt: skip
+                 outcome=kind.action, **more)  # fmt: skip
         return delivery
 
     async def _original(self, name: str, *, whole: bool) -> bytes:

@@ -15,6 +15,7 @@ from postoffice.interfaces import IMailbox, IMaildrop, IText
 from postoffice.model import log_events
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.listing import Entry
+from postoffice.model.log_event import portions
 from postoffice.model.mail_policy import AnnouncedPolicy
 from postoffice.pop3.options import POP3Limits, SessionOptions
 from postoffice.pop3.questions import (
@@ -156,12 +157,17 @@ class POP3Connection(LoginConnection[POP3Question, Answer]):
         mailbox = self._mailbox
         assert mailbox is not None
         try:
-            return await mailbox.update(question.entries, question.collected, self.id)
+            removed = await mailbox.update(question.entries, question.collected, self.id)
         finally:
             self._release()
             deleted = getattr(mailbox, "deleted", ())
             self._deleted = len(deleted)
             self._log_deleted(iter(deleted))
+        if question.collected:
+            gone = {entry.uidl for entry in deleted}
+            kept = [entry.uidl for entry in question.collected if entry.uidl not in gone]
+            self._log_collected(len(kept), portions(kept) if kept else iter(()))
+        return removed
 
     def _log_deleted(self, entries: Iterator[Entry]) -> None:
         """Log each removed message, at most ``SLICE`` in one turn of the reactor."""
@@ -170,6 +176,14 @@ class POP3Connection(LoginConnection[POP3Question, Answer]):
             self.log(log_events.MESSAGE_DELETED, uidl=entry.uidl)
         if len(slice_) == SLICE:
             self._clock.callLater(0, self._log_deleted, entries)
+
+    def _log_collected(self, messages: int, uidls: Iterator[str]) -> None:
+        """Log what was collected and stays, at most ``SLICE`` messages in one turn."""
+        slice_ = list(islice(uidls, SLICE // 20))  # as many as fit into a line
+        for portion in slice_:
+            self.log(log_events.MESSAGES_COLLECTED, messages=messages, uidls=portion)
+        if len(slice_) == SLICE // 20:
+            self._clock.callLater(0, self._log_collected, messages, uidls)
 
     def _input_closed(self) -> bool:
         """

@@ -312,6 +312,7 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
             id=envelope.id,
             sender=sender,
             recipients=len(recipients),
+            queued=_queued(envelope, recipients),
             to=to,
             message_id=message_id,
             size=read and read.size,
@@ -376,6 +377,14 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
     def _is_idle(self) -> bool:
         assert self.session is not None
         return super()._is_idle() and not self.session.in_text
+
+
+def _queued(envelope: Envelope, paths: list[str]) -> int | None:
+    """How many of the paths that the log tells of, the last ones, are only in the queue."""
+    if not envelope.queued:
+        return None
+    local = {path_text(one.address) for one in envelope.recipients}
+    return len({path for path in paths if path not in local}) or None
 
 
 def _together(replies: list[Reply], taken: Reply) -> Reply:
