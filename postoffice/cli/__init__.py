@@ -27,6 +27,7 @@ from postoffice.cli.domains import domain
 from postoffice.cli.expiry import expire
 from postoffice.cli.explain import explain
 from postoffice.cli.init import init
+from postoffice.cli.maildrop_export import export as export_maildrop
 from postoffice.cli.maildrop_import import import_ as import_maildrop
 from postoffice.cli.maildrop_list import list_ as list_maildrops
 from postoffice.cli.maildrops import maildrop
@@ -97,7 +98,7 @@ def _add(group: click.Group, *commands: click.Command) -> None:
 _add(main, init, check_config, domain, directory, account, alias, maildrop, session, queue)
 _add(main, dkim, reload, explain, auth_failures, report, backup, restore, trace)
 _add(domain, domain_alias, domain_transfer.import_, domain_transfer.export)
-_add(maildrop, expire, list_maildrops, import_maildrop)
+_add(maildrop, expire, list_maildrops, import_maildrop, export_maildrop)
 _add(account, device, remove, list_accounts, rename, disable, enable, set_state)
 _add(account, account_transfer.import_, account_transfer.export)
 _add(alias, alias_transfer.import_, alias_transfer.export)

@@ -31,7 +31,10 @@ from postoffice.interfaces.executors import (
     MakeChildProcess,
 )
 from postoffice.interfaces.maintenance import (
+    ExportResult,
+    ExportTarget,
     Finding,
+    IMaildropExport,
     IMaildropImport,
     IMaildropMaintenance,
     ImportResult,
@@ -67,6 +70,8 @@ __all__ = (
     "ChildProcess",
     "Closeable",
     "Executor",
+    "ExportResult",
+    "ExportTarget",
     "Fields",
     "Finding",
     "IAccountDirectory",
@@ -85,6 +90,7 @@ __all__ = (
     "IMailStore",
     "IMailbox",
     "IMaildrop",
+    "IMaildropExport",
     "IMaildropImport",
     "IMaildropMaintenance",
     "IMaker",

@@ -159,6 +159,59 @@ class IMaildropImport(Interface):
         """
 
 
+@dataclass(frozen=True)
+class ExportTarget:
+    """
+    Where a maildrop is exported to, and in which format: "maildir" or "mbox".
+
+    ``below`` are the folders, and the name, below ``path``; they are made, and are never links.
+    ``link``: make hard links instead of copies, where that is possible.
+    ``dry``: nothing is exported, only counted.
+    """
+
+    path: str
+    below: tuple[str, ...] = ()
+    format: str = "maildir"
+    link: bool = False
+    dry: bool = False
+
+    @property
+    def name(self) -> str:
+        """The path of the Maildir or mbox."""
+        return "/".join((self.path, *self.below))
+
+
+@dataclass
+class ExportResult:
+    """
+    What an export did, or would do; ``octets`` are of the messages that it exported, as sent.
+
+    ``there`` had been exported before; ``linked`` is how many are hard links; ``left`` has those
+    that could not be exported, with why.
+    """
+
+    messages: int = 0
+    octets: int = 0
+    there: int = 0
+    linked: int = 0
+    left: list[str] = field(default_factory=list)
+
+
+class IMaildropExport(Interface):
+    """Optional interface of a store: ``postoffice maildrop export`` needs it."""
+
+    def take_out(
+        name: str, target: ExportTarget, step: Step | None = None
+    ) -> Awaitable[ExportResult]:
+        """
+        Write the messages of a maildrop to a Maildir or mbox, those that it does not have yet.
+
+        They keep their UIDLs, order, dates and flags. A step is one message. A session may
+        hold the maildrop meanwhile. Raises CannotExport if the target is not for an export,
+        TemporaryFailure: the next export goes on where this one stopped.
+        """
+
+
 class Piece(NamedTuple):
     """
     A file of a store: its name in the backup, ``DOMAIN/LOCALPART/…``, and its path on disk now.

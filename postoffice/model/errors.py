@@ -63,6 +63,10 @@ class CannotImport(PostOfficeError):
     """There is nothing that can be imported; the text says why, for the command."""
 
 
+class CannotExport(PostOfficeError):
+    """Mail cannot be exported to this place; the text says why, for the command."""
+
+
 class NotAllRemoved(TemporaryFailure):
     """Of the messages to remove, only ``removed`` are known to be removed."""
 

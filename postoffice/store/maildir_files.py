@@ -13,6 +13,9 @@ from zope.interface import implementer
 
 from postoffice.interfaces import (
     Executor,
+    ExportResult,
+    ExportTarget,
+    IMaildropExport,
     IMaildropImport,
     ImportResult,
     ImportSource,
@@ -20,11 +23,19 @@ from postoffice.interfaces import (
     Piece,
     Step,
 )
-from postoffice.store import files, maildrop_import, maintenance, merge, names, snapshot
+from postoffice.store import (
+    files,
+    maildrop_export,
+    maildrop_import,
+    maintenance,
+    merge,
+    names,
+    snapshot,
+)
 from postoffice.store.journal.journal import Journal
 
 
-@implementer(IMaildropImport, IStoreBackup)
+@implementer(IMaildropExport, IMaildropImport, IStoreBackup)
 class MaildirFiles:
     """What backup, restore, import and export ask of a store; MaildirStore sets what it uses."""
 
@@ -73,3 +84,10 @@ class MaildirFiles:
         return await self._executor.run(
             bring_in, self._folder(name), source, self._journal, self._hostname
         )
+
+    async def take_out(
+        self, name: str, target: ExportTarget, step: Step | None = None
+    ) -> ExportResult:
+        await self.settle()
+        take_out = partial(maildrop_export.take_out, step=step or maintenance.unheard)
+        return await self._executor.run(take_out, self._folder(name), target)

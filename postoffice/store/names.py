@@ -238,6 +238,11 @@ def imported(name: str) -> Imported | None:
     return Imported(uidl, int(found[2]))
 
 
+def without_import(name: str) -> str:
+    """A name without what ``with_import`` added to it."""
+    return _IMPORTED.sub("", name) if is_ours(name) else name
+
+
 def is_uidl(text: str) -> bool:
     """Whether POP3 can show it as a UIDL (RFC 1939 §7)."""
     return _UIDL.match(text) is not None

@@ -1,0 +1,107 @@
+"""
+The record of an export, in the form of an import's record: JSON lines with n, uidl, size, name.
+
+It says what was exported, so that a later export adds only what is new; and ``maildrop compare``
+reads it.  All functions block.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+
+from postoffice.model.errors import CannotExport
+from postoffice.store import drafts
+from postoffice.store.export_folder import FILE_FLAGS, replace_file
+
+Line = dict[str, str | int]
+
+
+class ExportRecord:
+    """
+    The record ``name`` in a folder; ``places`` has the place (n) of each UIDL.
+
+    ``file`` is the inode of the mbox that has the messages, 0 if that is not recorded.
+    """
+
+    def __init__(self, folder: int, name: str, lines: Sequence[Line]) -> None:
+        self._folder = folder
+        self._name = name
+        self._lines = [line for line in lines if "uidl" in line and "n" in line]
+        self.places: dict[str, int] = {str(one["uidl"]): int(one["n"]) for one in self._lines}
+        self.file = max((int(line["file"]) for line in lines if "file" in line), default=0)
+
+    def forget(self) -> None:
+        """Begin anew: nothing of it is in the target any more."""
+        self._lines.clear()
+        self.places.clear()
+
+    def add(self, lines: Sequence[Line]) -> None:
+        """Add messages that are in the target already, durably.  Raises OSError."""
+        flags = os.O_WRONLY | os.O_APPEND | FILE_FLAGS
+        fd = os.open(self._name, flags, dir_fd=self._folder)
+        try:
+            # the first line end closes a line that a crash has cut
+            drafts.write_all(fd, "\n".join(["", *map(json.dumps, lines), ""]).encode())
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        self._lines += lines
+
+    def add_at_once(self, lines: Sequence[Line], file: int) -> None:
+        """Add messages that will be in the target as soon as it is this file, all or none."""
+        self._lines += lines
+        self._write([*self._lines, {"file": file}])
+
+    def renumber(self, places: Mapping[str, int]) -> None:
+        """Write the record anew, with other places.  Raises OSError."""
+        for line in self._lines:
+            line["n"] = places[str(line["uidl"])]
+        self._lines.sort(key=lambda line: int(line["n"]))
+        self.places = dict(places)
+        self._write(self._lines)
+
+    def _write(self, lines: Sequence[Line]) -> None:
+        text = "".join(f"{json.dumps(line)}\n" for line in lines)
+        replace_file(self._folder, self._name, text.encode())
+
+
+def read(folder: int, name: str) -> list[Line] | None:
+    """The lines of a record; None if there is no record.  Raises OSError."""
+    lines = []
+    try:
+        fd = os.open(name, os.O_RDONLY | FILE_FLAGS, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    with open(fd, encoding="utf-8") as file:
+        for text in file:
+            with suppress(ValueError):  # a line that a crash has cut
+                line = json.loads(text)
+                if isinstance(line, dict) and all(
+                    isinstance(line.get(one, 0), int) for one in ("n", "file")
+                ):
+                    lines.append(line)
+    return lines
+
+
+@contextmanager
+def locked(folder: int, name: str, where: str) -> Iterator[ExportRecord]:
+    """
+    Make the record if there is none, and lock the folder meanwhile.
+
+    Raises CannotExport if another export holds the lock, OSError.
+    """
+    try:
+        flock(folder, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        raise CannotExport(f"another export to {where} is running") from None
+    try:
+        lines = read(folder, name)
+        if lines is None:
+            replace_file(folder, name, b"")
+        yield ExportRecord(folder, name, lines or [])
+    finally:
+        flock(folder, LOCK_UN)

@@ -1,0 +1,100 @@
+"""A message of a maildrop that is exported: found, opened, and what is known of it.  Blocking."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from postoffice.model.listing import Entry
+from postoffice.store import maildir, names
+from postoffice.store.files import open_plain
+from postoffice.store.text import measure
+
+#: Flags of a Maildir that mean the same everywhere.
+FLAGS = frozenset("DFPRST")
+
+
+class Unreadable(Exception):
+    """A message could not be read; the text says why."""
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """A message in the maildrop ``folder``, and its place in the target's order."""
+
+    folder: str
+    entry: Entry
+    place: int
+
+    @property
+    def uidl(self) -> str:
+        return self.entry.uidl
+
+    def open(self) -> OpenMessage | None:
+        """Open it, wherever it is now; None if it is gone.  Raises Unreadable, OSError."""
+        subpath: str | None = self.entry.name
+        for _ in range(2):
+            try:
+                fd, status = open_plain(f"{self.folder}/{subpath}")
+                return OpenMessage(self, str(subpath), fd, status)
+            except FileNotFoundError:
+                subpath = maildir.subpaths(self.folder).get(self.uidl)
+                if subpath is None:
+                    return None
+            except OSError as error:
+                raise Unreadable(f"{subpath}: {error.strerror}") from error
+        return None
+
+
+@dataclass(frozen=True)
+class OpenMessage:
+    """An open message, with where it is in its maildrop; close it by ``with``."""
+
+    message: Leaving
+    subpath: str
+    fd: int
+    status: os.stat_result
+
+    def __enter__(self) -> OpenMessage:
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        os.close(self.fd)
+
+    @property
+    def path(self) -> str:
+        return f"{self.message.folder}/{self.subpath}"
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.subpath)
+
+    @property
+    def flags(self) -> str:
+        """Its Maildir flags, in order."""
+        return "".join(sorted(FLAGS.intersection(self.name.partition(":2,")[2])))
+
+    @property
+    def is_old(self) -> bool:
+        """Whether a mail program has listed it before: in Maildirs, it is in cur."""
+        return self.subpath.startswith("cur/")
+
+    @property
+    def arrived(self) -> float:
+        """When it arrived, in seconds; if it was imported, at the old server."""
+        written = self.status.st_mtime
+        return written if names.imported(self.name) else names.time_of(self.name, written)
+
+    def size(self) -> int:
+        """Octets as it is sent: as they are listed, or measured if the file has changed."""
+        entry = self.message.entry
+        if names.sizes_of(self.name).file == self.status.st_size:
+            return entry.size
+        return measure(self.fd).wire
+
+    def read(self, most: int) -> bytes:
+        """Read on.  Raises Unreadable."""
+        try:
+            return os.read(self.fd, most)
+        except OSError as error:
+            raise Unreadable(f"{self.subpath}: {error.strerror}") from error

@@ -1,0 +1,66 @@
+"""Debian's Dovecot serves an exported Maildir: the same list, also after a second export."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from postoffice.store import files, maildir, names
+from postoffice.store.listing_cache import MeasuredSizes
+from tests.cli import dovecots
+
+ANN = "ann@example.net"
+pytestmark = dovecots.needed
+
+
+@pytest.fixture
+def home():
+    with tempfile.TemporaryDirectory(prefix="dovecot") as name:
+        yield Path(name)
+
+
+def ours(folder: Path) -> list[tuple[str, int]]:
+    entries = maildir.scan(str(folder), MeasuredSizes()).entries
+    return [(one.uidl, one.size) for one in entries]
+
+
+def put(folder: Path, name: str, text: bytes) -> None:
+    (folder / name).write_bytes(text)
+
+
+def test_dovecot_lists_what_we_list(run, ask, office, home):
+    run("account", "add", ANN, "--generate")
+    ann = office / "state" / "maildrops" / "example.net" / "ann"
+    files.make(str(ann))
+    crlf, lf = b"Subject: x\r\n\r\n.\r\nend\r\n", b"Subject: y\n\n.\nno end"
+    for place, uidl in ((3, "0000000700000001"), (1, "a:b/c,d|!~"), (2, "UID1-2"), (9, "x" * 70)):
+        name = names.with_import(names.new_name("h"), uidl, place)
+        put(ann, f"new/{names.with_sizes(name, len(crlf))}", crlf)
+    put(ann, f"cur/{names.with_sizes(names.new_name('h'), len(crlf))}:2,RS", crlf)
+    put(ann, "new/1700000009.of.another,S=3", lf)
+    put(ann, "new/1700000010.a b\n,S=3", lf)
+    out = home / "Maildir"
+    run("maildrop", "export", ANN, str(out))
+    assert dovecots.listed(home) == ours(ann)
+    back(out)
+    put(ann, "new/8000000009.later", lf)
+    early = names.with_import(names.new_name("h"), "early", 4)
+    put(ann, f"new/{names.with_sizes(early, len(crlf))}", crlf)
+    run("maildrop", "export", ANN, str(out))
+    for file in home.glob("Maildir/dovecot.index*"):
+        file.unlink()
+    assert dovecots.listed(home) == ours(ann)
+    before = ours(ann)
+    back(out)
+    shutil.rmtree(ann)
+    run("maildrop", "import", ANN, str(out))
+    assert ours(ann) == before
+
+
+def back(out: Path) -> None:
+    """Give the Maildir back to the user of the post office."""
+    for path in (out.parent, out, *out.rglob("*")):
+        shutil.chown(path, 0, 0)
