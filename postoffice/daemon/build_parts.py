@@ -39,6 +39,7 @@ from postoffice.server.dkim_keys import DKIMKeys
 from postoffice.server.forward_senders import SECRETS, ForwardSenders
 from postoffice.server.leases import Leases
 from postoffice.server.mailbox import MailboxContext
+from postoffice.server.null_mx import NullMX
 from postoffice.server.submission import Receptions
 from postoffice.util.reactor import IReactor
 
@@ -144,6 +145,7 @@ def build_reception_context(
     policies: PolicyChain,
     now: Callable[[], datetime],
     limits: SendingLimits | None = None,
+    null_mx: NullMX | None = None,
 ) -> Receptions:
     """Make what all receptions share."""
     directory = Directories(plugins.directories)
@@ -163,6 +165,7 @@ def build_reception_context(
         limits=limits,
         dkim_keys=DKIMKeys(settings.state),
         forward_senders=ForwardSenders(secrets, look_up_of(directory), now),
+        null_mx=null_mx,
     )
 
 

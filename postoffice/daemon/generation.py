@@ -45,6 +45,7 @@ from postoffice.server.fair_share import ReactorShares
 from postoffice.server.leases import Leases
 from postoffice.server.listener_options import ListenerOptions
 from postoffice.server.login_connection import LoginOptions
+from postoffice.server.null_mx import NullMX
 from postoffice.server.pop3 import POP3Factory
 from postoffice.server.smtp import SMTPConnection
 from postoffice.server.smtp_factory import SMTPFactory
@@ -164,7 +165,8 @@ def _generation(
     retention = build_retention(settings, core.plugins)
     chain = build_policy_chain(settings, policies, core.clock)
     limits = core.sending_limits if settings.outbound else None
-    reception = build_reception_context(settings, core.plugins, chain, core.now, limits)
+    null_mx = NullMX(core.clock)
+    reception = build_reception_context(settings, core.plugins, chain, core.now, limits, null_mx)
     made = Generation(settings, policies, checker, certificates, unknown, retention, reception)
     made.listeners = _listeners(core, made)
     made.servers = [listener.server for listener in made.listeners]

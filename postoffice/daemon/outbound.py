@@ -128,6 +128,8 @@ class Outbound:
         lifetimes = Lifetimes(waits.lifetime, waits.bounce_lifetime, waits.warn)
         letters = self._letters = OutboundLetters(generation.reception, queue, lifetimes)
         generation.reception.successes.tell = letters.delivered
+        if generation.reception.null_mx is not None:
+            generation.reception.null_mx.mx = network.mx
         relay = OutboundRelay(
             outbound.router(),
             network.mx,

@@ -20,6 +20,9 @@ _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\Z")
 #: Names that mean this machine or nothing, everywhere (RFC 6761, RFC 7686).
 _SPECIAL = ("localhost", "localdomain", "invalid", "onion")
 
+#: The status of a domain that takes no mail (RFC 7505 §4.2).
+NULL_MX = "5.1.10"
+
 Shuffle = Callable[[list[str]], None]
 
 
@@ -135,7 +138,7 @@ def rank(
     Raises NoMailHosts if none is left.
     """
     if all(name == "" for _, name in records):
-        raise NoMailHosts(556, "5.1.10", f"{domain} takes no mail (null MX)")
+        raise NoMailHosts(556, NULL_MX, f"{domain} takes no mail (null MX)")
     # Of a host that is named twice, the better preference counts.
     best = {name: preference for preference, name in sorted(records, reverse=True)}
     usable = sorted((preference, name) for name, preference in best.items() if _is_host(name))

@@ -22,7 +22,7 @@ from postoffice.interfaces import Executor, IMailQueue
 from postoffice.interfaces.relay import Plan, Undeliverable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.hop import PeerReply
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued import QueuedMessage
 from postoffice.queue.active import Active
 from postoffice.queue.admin import QueueAdmin
 from postoffice.queue.context import QueueContext
@@ -31,6 +31,7 @@ from postoffice.queue.due import PAGE, Due
 from postoffice.queue.outcomes import Outcomes
 from postoffice.queue.overview import describe
 from postoffice.queue.pauses import ALL, Pauses
+from postoffice.queue.plans import Plans
 from postoffice.queue.queue_db import QUEUE, QueueDB, Row
 from postoffice.queue.rows import Rows
 from postoffice.queue.selection import Selection
@@ -81,6 +82,7 @@ class QueueManager:
         self._meanwhile: list[str] | None = None  # names of what arrives during the start
         self._parked: set[str] = set()  # lanes of which all that is due is to be parked
         self.pauses = Pauses(self._db, self._rows)
+        self._plans = Plans()
         self._outcomes = Outcomes(
             queue,
             self._rows,
@@ -110,15 +112,14 @@ class QueueManager:
 
     def use(self, context: QueueContext) -> None:
         """From now on send as another context says; what is being sent goes on as before."""
-        self._relay = context.relay
+        self._plans.relay = context.relay
         self._most = context.most
         self._rows.lifetimes = context.lifetimes
         self._outcomes.use(context.letters, context.lifetimes, context.refused)
         self._sending.use(context.relay, context.all_connections, context.login_refused)
         for lane in self.lanes.values():
             lane.planned = 0.0
-            if lane.size:
-                self._begin_plan(lane)
+            self._empty(lane, self._outcomes.put_back)  # its way may be another one now
         if self.running:
             self.probe_now()
             start_work(self._rows.run(self._db.unpark, ALL, self._now())).addErrback(
@@ -187,7 +188,7 @@ class QueueManager:
 
     def _lanes_of(self, held: Held, indexes: Iterable[int]) -> dict[str, Part]:
         """Part recipients of a message by the names of their lanes, as the routes are now."""
-        return lanes_of(held.message, indexes, partial(self._relay.way, held.message))
+        return lanes_of(held.message, indexes, partial(self._plans.relay.way, held.message))
 
     def _add(self, held: Held, indexes: Iterable[int], rows: Iterable[Row]) -> None:
         """Let recipients of a message wait in their lanes; ``rows`` are what ``queue.db`` has."""
@@ -236,7 +237,7 @@ class QueueManager:
     async def _plan(self, lane: Lane) -> None:
         """Find the hosts of a lane."""
         try:
-            plan = await self._relay.plan(lane.way, lane.domain)
+            plan = await self._plans.ask(lane.way, lane.domain)
         except Undeliverable as failure:
             self._outcomes.undeliverable(list(lane.clear()), failure)
             return
@@ -254,6 +255,13 @@ class QueueManager:
         lane.plan, lane.planned, lane.site = plan, self._now(), site
         if lane.size:
             self._join(lane, site)
+
+    def _empty(self, lane: Lane, step: Callable[[Item], None]) -> None:
+        """Take all items of a lane out of memory, by this step."""
+        if lane.site is not None:
+            lane.site.lanes.pop(lane.key, None)
+        for item in lane.clear():
+            step(item)
 
     def _join(self, lane: Lane, site: Site) -> None:
         site.lanes.setdefault(lane.key, lane)
@@ -307,11 +315,9 @@ class QueueManager:
     async def pause(self, domain: str) -> None:
         """Send nothing more to a domain, or to any, until its pause ends."""
         await self.pauses.pause(domain, self._now())
-        for lane in [one for one in self.lanes.values() if one.domain in self.pauses]:
-            if lane.site is not None:
-                lane.site.lanes.pop(lane.key, None)
-            for item in lane.clear():
-                self._outcomes.park(item, None)
+        for lane in self.lanes.values():
+            if lane.domain in self.pauses:
+                self._empty(lane, lambda item: self._outcomes.park(item, None))
 
     async def resume(self, domain: str) -> bool:
         """Send to a domain again; False if it was not paused."""
@@ -324,10 +330,7 @@ class QueueManager:
 
     async def plan(self, address: str, sender: str) -> tuple[str, Plan]:
         """Find the way to an address, without sending anything.  Raises Undeliverable."""
-        recipient = QueuedRecipient(address=address)
-        message = QueuedMessage(id="", sender=sender, recipients=(recipient,), came=self._now())
-        way = self._relay.way(message, recipient)
-        return way, await self._relay.plan(way, recipient.domain.lower())
+        return await self._plans.of_address(address, sender, self._now())
 
     async def destinations(self) -> list[dict[str, object]]:
         """Describe where mail goes, and what waits (``overview``)."""

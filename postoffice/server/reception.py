@@ -85,6 +85,8 @@ class Reception:
         queued, refused = self._elsewhere(envelope, given, found, outside)
         if not (found.accounts or found.discarded or queued):
             return (refused or found.refused)[0].reply
+        if found.refusal is NO_RELAY and (refusal := await self._null_mx(envelope, queued[0])):
+            return refusal
         many = len(found.accounts) + len(queued)
         if many > 1 and not envelope.discarded and envelope.many + many > MANY:
             return TOO_MANY_RECIPIENTS
@@ -127,6 +129,10 @@ class Reception:
             else:
                 refused.append(Refused(one.address, objection))
         return queued, refused
+
+    async def _null_mx(self, envelope: Envelope, recipient: QueuedRecipient) -> Reply | None:
+        """Return why mail for a domain elsewhere that a user has named is refused, or None."""
+        return None
 
     async def _judge_recipient(
         self,

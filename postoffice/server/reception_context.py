@@ -23,12 +23,13 @@ from postoffice.model.reply import (
     NO_WAY_OUT,
     Reply,
 )
-from postoffice.model.route import Refuse
+from postoffice.model.route import Direct, Refuse
 from postoffice.outbound.routing import Router
 from postoffice.policy.chain import PolicyChain
 from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.dkim_keys import DKIMKeys
 from postoffice.server.forward_senders import ForwardSenders
+from postoffice.server.null_mx import NullMX
 
 #: A quota that limits nothing.
 UNLIMITED = Quota(0, 0, "reject")
@@ -60,7 +61,7 @@ class ReceptionContext:
     ``router`` says where mail for other domains goes; without it none is taken.  ``limits`` counts
     what users send there.  ``forward_senders`` rewrites the senders of forwards; without it they
     stay.  ``dkim_keys`` sign what users send there.  ``successes`` tells senders who want to know
-    (NOTIFY=SUCCESS, RFC 3461).
+    (NOTIFY=SUCCESS, RFC 3461).  ``null_mx`` knows of domains that take no mail.
     """
 
     directory: IAccountDirectory
@@ -78,6 +79,7 @@ class ReceptionContext:
     forward_senders: ForwardSenders | None = None
     dkim_keys: DKIMKeys | None = None
     successes: Successes = field(default_factory=Successes)
+    null_mx: NullMX | None = None
 
     def resolve(
         self, address: Address | None, *, forwards: bool = True
@@ -114,6 +116,12 @@ class ReceptionContext:
         sender = "" if envelope.sender is None else str(envelope.sender)
         route = self.router.route(sender, recipient.address)
         return Reply(550, "5.7.1", route.words) if isinstance(route, Refuse) else None
+
+    def is_direct(self, envelope: Envelope, recipient: QueuedRecipient) -> bool:
+        """Whether the DNS says where mail for a recipient in another domain goes."""
+        sender = "" if envelope.sender is None else str(envelope.sender)
+        router = self.router
+        return router is not None and isinstance(router.route(sender, recipient.address), Direct)
 
     def signs(self, envelope: Envelope) -> bool:
         """Whether a user's message gets our signature (DKIM), if its author's domain has keys."""

@@ -19,6 +19,7 @@ from postoffice.model.address import Account, Address, NotAnAddress
 from postoffice.model.alias import Found
 from postoffice.model.envelope import Envelope, SessionInfo
 from postoffice.model.log_event import tell
+from postoffice.model.queued import QueuedRecipient
 from postoffice.model.reply import (
     FOREIGN_FROM,
     MAY_NOT_SEND,
@@ -27,6 +28,7 @@ from postoffice.model.reply import (
 )
 from postoffice.outbound.dkim import Signer
 from postoffice.server.deliveries import CompletedDelivery
+from postoffice.server.null_mx import PATIENCE
 from postoffice.server.reception import Reception, loop_reader
 from postoffice.server.reception_context import ReceptionContext
 from postoffice.smtp.author import MOST, Authors
@@ -48,12 +50,14 @@ class Submission(Reception):
         self._account = account
         self.login = account.address
         self.device = account.device
+        self._patience = PATIENCE  # seconds that this message may wait for the DNS
 
     def sender(self, envelope: Envelope) -> Reply | Awaitable[Reply]:
         """MAIL: the user must be allowed to send, and as this sender, or as ``<>``."""
         return self._sender(envelope)
 
     async def _sender(self, envelope: Envelope) -> Reply:
+        self._patience = PATIENCE
         now = self._reception_context.state_of(self._account)
         account = (now if isinstance(now, Found) else await now).entry
         if not isinstance(account, Account) or not account.sends:
@@ -69,6 +73,14 @@ class Submission(Reception):
         if not isinstance(found, Resolution):
             found = await found
         return found.may_send(self._account.address)
+
+    async def _null_mx(self, envelope: Envelope, recipient: QueuedRecipient) -> Reply | None:
+        context = self._reception_context
+        if context.null_mx is None or not context.is_direct(envelope, recipient):
+            return None
+        asked = context.null_mx.refusal(recipient.domain, self._patience)
+        refusal, self._patience = await asked
+        return refusal
 
     async def begin(self, envelope: Envelope) -> IDelivery:
         """DATA: complete the header as it arrives (RFC 6409 §8)."""

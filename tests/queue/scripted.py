@@ -162,7 +162,7 @@ class Relay:
 
     ``down`` are sites that nobody answers at, ``silent`` those that take their time to answer,
     ``refusing`` those that refuse our login;
-    ``nowhere`` has domains that cannot be reached.
+    ``nowhere`` has domains that cannot be reached.  Plans wait for ``looking_up``.
     """
 
     def __init__(self) -> None:
@@ -172,6 +172,7 @@ class Relay:
         self.silent: set[str] = set()
         self.refusing: set[str] = set()
         self.nowhere: dict[str, Undeliverable] = {}
+        self.looking_up: Deferred[None] | None = None
         self.answers: dict[str, PeerReply] = {}
         self.transactions: list[tuple[str, list[str]]] = []
         self.connections: list[Connection] = []
@@ -189,6 +190,8 @@ class Relay:
         return message.sender
 
     async def plan(self, way, domain):
+        if self.looking_up is not None:
+            await self.looking_up
         if domain in self.nowhere:
             raise self.nowhere[domain]
         site = self.sites.get(domain, domain)

@@ -15,7 +15,7 @@ from postoffice.queue import manager
 from postoffice.queue.queue_db import QueueDB
 from postoffice.queue.selection import Selection
 from postoffice.testing import finish
-from tests.queue.scripted import LATER, NEVER, NOON, WRONG, Office, message
+from tests.queue.scripted import LATER, NEVER, NOON, WRONG, Office, Relay, message
 
 
 def kinds(office):
@@ -496,6 +496,25 @@ def test_a_reload_sends_at_once_what_waited_for_a_dead_destination(office):
     office.use()
     office.pass_time(5)
     assert not office.queue.there
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_reload_that_ends_lookups_costs_no_attempt(office, found):
+    """Of the lookups of before, neither the results count nor the failures."""
+    before = office.relay
+    before.looking_up = Deferred()
+    before.sites["x.example"] = "old"
+    office.queue.commit("n1", message("a@x.example"))
+    office.relay = Relay()
+    office.use()
+    office.queue.commit("n2", message("b@x.example"))
+    if found:
+        before.looking_up.callback(None)
+    else:
+        before.looking_up.errback(Undeliverable(LATER))
+    office.pass_time(2)
+    assert sorted(to for _, to in office.relay.transactions) == [["a@x.example"], ["b@x.example"]]
+    assert not before.transactions
 
 
 def test_recipients_that_a_reload_brings_together_are_all_sent(office):

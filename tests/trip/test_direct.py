@@ -56,14 +56,13 @@ def submit(office):
     ("domain", "status"),
     [
         ("nowhere.example", "5.1.2"),
-        ("null.example", "5.1.10"),
         ("inside.example", "5.4.4"),
         ("text.example", "5.4.4"),
     ],
 )
 def test_what_the_dns_says_for_good_comes_back_as_a_letter(office, submit, domain, status):
     ann = submit(f"you@{domain}")
-    office.wait_for(rf" bounced .*@{domain} .*{re.escape(status)} ")
+    office.wait_for(rf" bounced .*@{domain}> .*{re.escape(status)} ")
     office.wait_for(r" left-queue ")
     [found] = office.collect(ann)
     report = message_from_bytes(found, policy=policy.default)
@@ -72,12 +71,20 @@ def test_what_the_dns_says_for_good_comes_back_as_a_letter(office, submit, domai
     assert f"Status: {status}" in told
 
 
+def test_a_domain_that_takes_no_mail_is_refused_at_once(submit):
+    with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+        submit("you@null.example")
+    assert set(refused.value.recipients.values()) == {
+        (556, b"5.1.10 This domain takes no mail (null MX)")
+    }
+
+
 @pytest.mark.parametrize(
     ("domain", "status", "why"),
     [("broken.example", "4.4.3", "SERVFAIL"), ("ours.example", "4.4.6", "loops")],
 )
 def test_what_it_cannot_say_now_waits(office, submit, domain, status, why):
     ann = submit(f"you@{domain}")
-    office.wait_for(rf"@{domain} .*{re.escape(status)} .*{why}")
+    office.wait_for(rf"@{domain}> .*{re.escape(status)} .*{why}")
     assert office.collect(ann) == []
     assert "Starting protocol" not in office.said, "a lookup is no news"

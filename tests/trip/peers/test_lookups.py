@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import smtplib
+
 import pytest
 
 from tests.nameserver import fails
@@ -56,7 +58,6 @@ def test_mail_is_sent(office, postfix, submit, domain):
 @pytest.mark.parametrize(
     ("domain", "status"),
     [
-        ("null", "5.1.10"),
         ("nowhere", "5.1.2"),
         ("text", "5.4.4"),
         ("gone", "5.4.4"),
@@ -67,6 +68,11 @@ def test_mail_is_returned(office, submit, ann, domain, status):
     message = submit(TEXT, f"joe@{domain}.example")
     office.wait_for(f" left-queue id={message} ")
     assert f"Status: {status}\n" in status_of(office, ann)
+
+
+def test_mail_for_a_domain_that_takes_none_is_refused(submit):
+    with pytest.raises(smtplib.SMTPRecipientsRefused, match="556"):
+        submit(TEXT, "joe@null.example")
 
 
 @pytest.mark.parametrize(
