@@ -19,6 +19,7 @@ from postoffice.accounts import app_passwords, passwords
 from postoffice.accounts.credentials import Credentials, IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.fake_salts import steady_salt
+from postoffice.accounts.first_logins import FirstLogins
 from postoffice.accounts.password_upgrade import PasswordUpgrade
 from postoffice.accounts.password_verifier import PasswordVerifier
 from postoffice.accounts.throttle import Throttle
@@ -73,6 +74,7 @@ class Checker:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._directory = Directories(directories)
+        self._first_logins = FirstLogins(directories, hashing)
         self._hashing = hashing
         self._verifier = PasswordVerifier(hashing, clock)
         self._others = tuple(others)
@@ -126,6 +128,8 @@ class Checker:
         digest = None
         if IUsernamePassword.providedBy(credentials):
             secret = "" if account is None else account.secret or self._lately()
+            if self._first_logins.may_be(name, account):
+                secret = self._lately()
             # An app password may be refused by service or address, so they are part of the digest.
             place = _from(credentials) if app_passwords.may_be_one(credentials) else (network,)
             words = (who, secret, *place, credentials.password)
@@ -154,6 +158,9 @@ class Checker:
         elif IScramLogin.providedBy(credentials):
             right = _scram_matches(credentials, account)
         elif IUsernamePassword.providedBy(credentials):
+            if name is not None and self._first_logins.may_be(name, account):
+                password = _octets(credentials.password)
+                account = await self._first_logins.settle(name, account, password)
             right = await self._password_matches(credentials, name, account, known)
         else:
             right = _shared_matches(credentials, account)

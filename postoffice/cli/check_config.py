@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from postoffice.cli.command import Answer, CommandContext, command
 from postoffice.cli.confirmation import smallness
 from postoffice.cli.inline_executor import InlineExecutor
+from postoffice.cli.old_servers import old_servers
 from postoffice.cli.output import counted
 from postoffice.config.outbound import OutboundSettings
 from postoffice.config.outbound_files import warnings as outbound_warnings
@@ -121,6 +122,7 @@ def lacking(context: CommandContext, settings: Settings) -> list[str]:
         why = await postmaster_trouble(plugins.directories, settings.postmaster)
         found = [why] if why else []
         found += await dead_ends(plugins.directories, settings.postmaster.normal)
+        found += await old_servers(plugins, settings)
         written, others = Counter[str](), Counter[str]()  # by the command; in its own way
         for directory in plugins.directories:
             if IAccountListing.providedBy(directory):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,9 @@ from postoffice.daemon.plugin_makers import broken
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import (
     Executor,
+    IAccountDirectory,
+    IAccountRegister,
+    IFirstLogins,
     IMailStore,
     IPolicy,
     IQueueStore,
@@ -81,6 +84,8 @@ def make_plugins(settings: Settings, context: PluginContext) -> Plugins:
     directories = make_all(settings.accounts, context, problems)
     stores = make_all([settings.store], context, problems)
     policies = make_all(settings.policies, context, problems)
+    if not problems:
+        problems += _unwritable(settings, directories)
     if problems:
         raise ConfigurationError(problems)
     chosen = (*settings.accounts, settings.store, *settings.policies)
@@ -88,6 +93,16 @@ def make_plugins(settings: Settings, context: PluginContext) -> Plugins:
     return Plugins(
         settings.state, directories, stores[0], policies, chosen, context.executor, beside
     )
+
+
+def _unwritable(settings: Settings, directories: Sequence[IAccountDirectory]) -> Iterable[Problem]:
+    """Return a problem for an old server, whose users get their accounts in no directory."""
+    if any(IAccountRegister.providedBy(one) for one in directories):
+        return
+    why = "users who move here get accounts in a directory that can be written to: add kind: sqlite"
+    for chosen, directory in zip(settings.accounts, directories, strict=True):
+        if IFirstLogins.providedBy(directory):
+            yield settings.source.problem(chosen.key, why)
 
 
 def _separate_queue(

@@ -71,6 +71,21 @@ class IPasswordVerifier(Interface):
         """
 
 
+class IFirstLogins(Interface):
+    """
+    Optional interface of a directory: it asks another server, from which users move, who they are.
+
+    It is asked about names that no directory has a password of.  If a password is right there,
+    the account gets it here, in a register; from then on the other server is not asked.
+    """
+
+    def asks_about(name: str) -> bool:
+        """Return whether the other server may now be asked about this name."""
+
+    def is_right(name: str, password: bytes) -> Awaitable[bool]:
+        """Return whether the other server accepts this login.  Raises as ``find``."""
+
+
 class IPasswordUpgrade(Interface):
     """
     Optional interface of a directory that is not a register: a password can be hashed anew.

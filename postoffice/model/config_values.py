@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Generic, TypeVar
 
 from postoffice.model.address import Address, NotAnAddress, normal_domain
@@ -168,6 +169,13 @@ def _endpoint(value: object) -> str:
     return str(value)
 
 
+def _date(value: object) -> date:
+    """A day as YAML has it, or as a text."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    return date.fromisoformat(_text(value))
+
+
 def one_of(*words: str) -> Kind[str]:
     """One of these words."""
 
@@ -212,6 +220,7 @@ TRUTH = Kind("true or false", _truth)
 SIZE = Kind("a size (octets, or such as 50 MiB)", read_size)
 DURATION = Kind("a duration (seconds, or such as 5 min, 2 days)", read_duration)
 DAYS = Kind("0, or a duration of a day or more, such as 30 days", read_days)
+DATE = Kind("a day, such as 2027-03-01", _date)
 RATE = Kind("a rate, such as 100/h or 10/5 min", read_rate)
 NETWORK = Kind("an IP address or a network, such as 192.0.2.0/24", _network)
 ADDRESS = Kind("a mail address", _address)

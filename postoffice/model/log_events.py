@@ -55,6 +55,13 @@ PASSWORD_REHASHED = define(
     "A password was right, and its stored hash (of the scheme that ``why`` names) was replaced by "
     "a new one that is harder to attack.",
 )
+FIRST_LOGIN = define(
+    "first-login",
+    "info",
+    "account via",
+    "The old server (``via``, of ``kind: pop3``) accepted the password of an account that had none "
+    "here; it is kept here now, and the old server is not asked about this account again.",
+)
 LOGIN_SLOWED = define(
     "login-slowed",
     "info",

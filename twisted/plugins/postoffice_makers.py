@@ -21,6 +21,7 @@ from postoffice.interfaces import (
     PluginContext,
 )
 from postoffice.model.config_values import (
+    DATE,
     DURATION,
     HOSTNAME,
     NETWORK,
@@ -404,6 +405,62 @@ class LDAPMaker:
         return LDAPDirectory(*how, stale=options["stale"])
 
 
+@implementer(IPlugin, IDirectoryMaker)
+class OldPOP3Maker:
+    """``kind: pop3``: the POP3 server from which users move; it knows their passwords."""
+
+    kind = "pop3"
+    keys = (
+        Key("host", HOSTNAME, REQUIRED, "The old server.", "old.example.net"),
+        Key("port", POSITIVE, None, "Its port; if absent 995, or 110 with starttls and without "
+            "TLS.", "995"),
+        Key("domains", list_of(HOSTNAME), REQUIRED, "The domains whose users move. They are local "
+            "in a directory that can be written to (`postoffice domain add`), which gets the "
+            "accounts.", "[example.net]"),
+        Key("until", DATE, REQUIRED, "From this day on (UTC) the old server is not asked any "
+            "more.", "2027-03-01"),
+        Key("login", TEXT, "%{user}", "The login there: %{user} is the address, %{user|username} "
+            "and %{user|domain} its parts."),
+        Key("starttls", TRUTH, False, "TLS begins by STLS."),
+        Key("tls", one_of("verify", "none"), "verify", "verify: the certificate must fit the "
+            "host. none: no TLS; only for a server on this machine."),
+        Key("ca_file", PATH, None, "The certificates that the server's must be signed by, if not "
+            "by one that the machine trusts."),
+        Key("timeout", DURATION, 20, "Seconds that a login there may take."),
+    )  # fmt: skip
+
+    def make(self, options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
+        from postoffice.accounts.old_server_directory import OldServerDirectory
+        from postoffice.pop3.client_server import POP3Server
+
+        starttls, clear = options["starttls"], options["tls"] == "none"
+        if starttls and clear:
+            raise SettingError("starttls", "it contradicts tls: none")
+        server = POP3Server(
+            host=options["host"],
+            port=options["port"] or (110 if starttls or clear else 995),
+            implicit=not (starttls or clear),
+            tls=options["tls"],
+            ca_file=options["ca_file"],
+            connect_timeout=options["timeout"],
+            reply_timeout=options["timeout"],
+        )
+        if clear and not server.loopback:
+            raise SettingError("tls", "passwords are not sent in clear to another machine: the "
+                               "old server needs TLS")  # fmt: skip
+        if not options["domains"]:
+            raise SettingError("domains", "give at least one domain")
+        return OldServerDirectory(
+            server,
+            context.network,
+            context.reactor,
+            options["domains"],
+            options["until"],
+            login=options["login"],
+            timeout=options["timeout"],
+        )
+
+
 def _zone(value: Any) -> tuple[str, frozenset[str]]:
     """``list.example``, or ``list.example=127.0.0.2,127.0.0.4``."""
     name, _, answers = str(value).partition("=")
@@ -561,6 +618,7 @@ memory = MemoryMaker()
 sqlite = SQLiteMaker()
 postgresql = PostgreSQLMaker()
 ldap = LDAPMaker()
+pop3 = OldPOP3Maker()
 passwd_file = PasswdFileMaker()
 yaml = YAMLMaker()
 dnsbl = DNSBLMaker()

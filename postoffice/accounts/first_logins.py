@@ -1,0 +1,107 @@
+"""First logins of users who move here from another server, which knows their passwords."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from postoffice.accounts import passwords
+from postoffice.accounts.directories import Directories
+from postoffice.interfaces import (
+    Executor,
+    IAccountDirectory,
+    IAccountRegister,
+    IFirstLogins,
+)
+from postoffice.model import log_events
+from postoffice.model.address import Account
+from postoffice.model.log_event import tell
+from postoffice.protocol import scram
+from postoffice.util.maybe_awaitable import later
+from postoffice.util.shared_work import SharedWork
+
+log = Logger("postoffice")
+
+
+class FirstLogins:
+    """
+    Makes an account, or gives one its password, when an old server says that a login is right.
+
+    ``hashing`` is the executor that hashes passwords.
+    """
+
+    log = Logger()
+
+    def __init__(self, directories: Sequence[IAccountDirectory], hashing: Executor) -> None:
+        self._directories = tuple(directories)
+        self._all = Directories(directories)
+        self._old = [one for one in directories if IFirstLogins.providedBy(one)]
+        self._hashing = hashing
+        #: Clients open several connections at once: the old server is asked for all of them once.
+        self._under_way: SharedWork[tuple[str, bytes], Exception | None] = SharedWork()
+
+    def may_be(self, name: str | None, account: Account | None) -> bool:
+        """Whether an old server may be asked about this login."""
+        if name is None or (account is not None and account.secret is not None):
+            return False
+        return self._asked(name) is not None
+
+    async def settle(self, name: str, account: Account | None, password: bytes) -> Account | None:
+        """
+        Ask the old server; return the account as it is now: with a hash, if the login was right.
+
+        Raises TemporaryFailure if the old server cannot answer.
+        """
+        register = await self._register_for(name, account)
+        if register is None:
+            return account
+
+        def begin() -> Deferred[Exception | None]:
+            return Deferred.fromCoroutine(self._try(register, name, password))
+
+        failure = await self._under_way.get((name, password), begin)
+        if failure is not None:
+            raise failure
+        return await self._all.find(name)
+
+    def _asked(self, name: str) -> IFirstLogins | None:
+        old = (cast(IFirstLogins, one) for one in self._old)
+        return next((one for one in old if one.asks_about(name)), None)
+
+    async def _register_for(self, name: str, account: Account | None) -> IAccountRegister | None:
+        """The register that has the account, or gets it; None if the account cannot be there."""
+        if account is not None:
+            return await self._all.register_of(name)
+        found = await later(self._all.look_up(name))
+        if found.entry is not None or found.domain is None or found.domain.same_as:
+            return None  # an alias, or a domain that has no accounts of its own
+        for one in self._directories:
+            if IAccountRegister.providedBy(one) and await one.serves(found.domain.name):
+                return one
+        return None
+
+    async def _try(
+        self, register: IAccountRegister, name: str, password: bytes
+    ) -> Exception | None:
+        try:
+            await self._ask(register, name, password)
+        except Exception as error:  # each of those who wait gets it
+            return error
+        return None
+
+    async def _ask(self, register: IAccountRegister, name: str, password: bytes) -> None:
+        old = self._asked(name)
+        if old is None or not await old.is_right(name, password):
+            return
+        secret = await self._hashing.run(passwords.hash_password, password)
+        keys = str(await self._hashing.run(scram.derive, password))
+        now = await register.find(name)
+        if now is None:
+            kept = await register.add(name, secret, keys)
+        else:  # it got a password meanwhile: that one counts
+            kept = now.secret is None and await register.set_secret(name, secret, keys)
+        if kept:
+            tell(log, log_events.FIRST_LOGIN, account=name, via=str(old))
