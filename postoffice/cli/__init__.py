@@ -22,7 +22,9 @@ from postoffice.cli.check_config import check_config
 from postoffice.cli.command import WRONG, shared_options
 from postoffice.cli.directories import directory
 from postoffice.cli.dkim_keys import dkim
+from postoffice.cli.doctor import doctor
 from postoffice.cli.domain_aliases import domain_alias
+from postoffice.cli.domain_records import print_records
 from postoffice.cli.domains import domain
 from postoffice.cli.expiry import expire
 from postoffice.cli.explain import explain
@@ -95,9 +97,9 @@ def _add(group: click.Group, *commands: click.Command) -> None:
         group.add_command(one)
 
 
-_add(main, init, check_config, domain, directory, account, alias, maildrop, session, queue)
+_add(main, init, check_config, doctor, domain, directory, account, alias, maildrop, session, queue)
 _add(main, dkim, reload, explain, auth_failures, report, backup, restore, trace)
-_add(domain, domain_alias, domain_transfer.import_, domain_transfer.export)
+_add(domain, domain_alias, print_records, domain_transfer.import_, domain_transfer.export)
 _add(maildrop, expire, list_maildrops, import_maildrop, export_maildrop)
 _add(account, device, remove, list_accounts, rename, disable, enable, set_state)
 _add(account, account_transfer.import_, account_transfer.export)

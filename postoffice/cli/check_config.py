@@ -40,8 +40,8 @@ def check_config(context: CommandContext) -> Answer:
     settings = context.settings(try_endpoint=try_endpoint(context.reactor))
     build_plugins(settings, context.reactor, InlineExecutor(context.reactor))
     build_checkers(settings)
-    warnings = [*_expiring(settings), *_for_the_user(settings), *_small(settings)]
-    warnings += _of_outbound(settings) + lacking(context, settings)
+    warnings = [*_expiring(settings), *_for_the_user(settings)]
+    warnings += oddities(settings) + lacking(context, settings)
     found = f"no mistakes, but {counted(len(warnings), 'warning')}" if warnings else "all is well"
     return Answer(
         {"configuration": settings.source.file, "problems": [], "warnings": warnings},
@@ -69,6 +69,11 @@ def _expiring(settings: Settings) -> list[str]:
     if problems:
         raise ConfigurationError(problems)
     return soon
+
+
+def oddities(settings: Settings) -> list[str]:
+    """Return warnings for what the configuration alone shows."""
+    return [*_small(settings), *_of_outbound(settings)]
 
 
 def _small(settings: Settings) -> list[str]:

@@ -22,6 +22,12 @@ def say(line: str, *, err: bool = False) -> None:
     click.echo(line if line.isprintable() else "".join(shown), err=err)
 
 
+def say_marked(mark: str, colour: str, line: str) -> None:
+    """Print our own word in a colour, on a terminal only, and a line after it."""
+    click.secho(mark, fg=colour, nl=False)
+    say(line)
+
+
 def say_object(data: Mapping[str, object]) -> None:
     """Print the answer as JSON."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))

@@ -136,7 +136,7 @@ def domain_records(site: Site, domain: str, keys: Sequence[SigningKey] = ()) -> 
     return [
         _mx(site, domain),
         _spf(site, domain),
-        *map(_dkim, keys),
+        *map(dkim_record, keys),
         _dmarc(domain, signs=bool(keys)),
         *_transport_security(site, domain),
         *_for_clients(site, domain),
@@ -173,7 +173,8 @@ def _addresses(site: Site) -> str:
     return " ".join(f"ip{ip_address(one).version}:{one}" for one in site.addresses)
 
 
-def _dkim(key: SigningKey) -> DNSRecord:
+def dkim_record(key: SigningKey) -> DNSRecord:
+    """Return the record of a DKIM key."""
     why = f"Others check our {key.kind.upper()} signature with this key."
     return DNSRecord(purpose=DKIM, name=key.name, type="TXT", value=key.record, why=why)
 

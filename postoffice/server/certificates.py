@@ -63,7 +63,7 @@ class Loaded:
 
 def load(files: CertificateFiles) -> Loaded:
     """Read a certificate with its chain, and its key.  It blocks.  Raises Unusable."""
-    certificate, *chain = _certificates(files.certificate)
+    certificate, *chain = certificates_in(files.certificate)
     key = _key(files.key)
     if key.public_key() != certificate.public_key():
         raise Unusable(
@@ -87,7 +87,8 @@ def load(files: CertificateFiles) -> Loaded:
     return Loaded(context, _names(certificate), certificate.not_valid_after_utc)
 
 
-def _certificates(path: str) -> list[x509.Certificate]:
+def certificates_in(path: str) -> list[x509.Certificate]:
+    """Read the certificate and its chain from a file.  It blocks.  Raises Unusable."""
     try:
         return list(x509.load_pem_x509_certificates(_octets(path)))
     except (ValueError, x509.InvalidVersion) as error:
