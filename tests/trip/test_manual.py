@@ -77,7 +77,6 @@ NOT_RUN = {
     "twistd -n": "the test starts it, with ports that are free",
     "cd first": "the test starts it there",
     "journalctl": "it asks systemd",
-    "postoffice doctor": "it asks the DNS; tests/trip/test_doctor.py runs it",
     "man -M": "there need be no man; tests look at what is installed",
     "source .venv/share": "it is of the shell that goes on",
     "RENEWED_LINEAGE": "a hook of certbot's, run by hand",
@@ -290,8 +289,10 @@ def furnish(office, root: Path) -> None:
 
 CHAPTERS = sorted({block.page for block in SHELL if any(map(is_ours, lines(block)))})
 #: Run elsewhere here, with a daemon or with stand-ins.
-#: test_dkim.py and test_outbound.py send; test_trace.py has a log.
-APART = {"backup.rst", "log.rst", "tls.rst", "upgrading.rst", "plugins.rst", "sending.rst"}
+#: test_dkim.py and test_outbound.py send; test_trace.py has a log; test_doctor.py has a DNS.
+APART = {
+    "backup.rst", "doctor.rst", "log.rst", "tls.rst", "upgrading.rst", "plugins.rst", "sending.rst",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("page", [page for page in CHAPTERS if page not in APART])
