@@ -18,12 +18,16 @@ class Undeliverable(Exception):
     """
     There is no way to a domain: ``reply`` says why, and whether that is for good.
 
-    ``after``: the message is given up when it is so many seconds old.
+    ``after``: the message is given up when it is so many seconds old.  ``unsafe``: the hosts
+    answer, but what these messages demand of them (REQUIRETLS) is not there.
     """
 
-    def __init__(self, reply: PeerReply, *, after: float | None = None) -> None:
+    def __init__(
+        self, reply: PeerReply, *, after: float | None = None, unsafe: bool = False
+    ) -> None:
         super().__init__(reply.text)
         self.reply = reply
+        self.unsafe = unsafe
         self.after = after
 
 
@@ -34,12 +38,13 @@ class Plan:
 
     ``site`` names the set of hosts: what is sent there shares its connections, and waits
     together while none of them answers.  ``hops`` are tried in order.  ``rate`` are messages
-    and seconds, or None.
+    and seconds, or None.  ``requiretls``: what is sent there goes over verified TLS or nowhere.
     """
 
     site: str
     hops: tuple[Hop, ...] = ()
     rate: tuple[int, float] | None = None
+    requiretls: bool = False
 
 
 class RelayConnection(Protocol):

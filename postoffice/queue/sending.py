@@ -248,7 +248,12 @@ class _Worker:
         try:
             connection = await sending.relay.connect(plan)
         except Undeliverable as failure:
-            self._failed(item, failure.reply)
+            if failure.unsafe:
+                self.item = None
+                site.lanes.pop(item.lane.key, None)
+                sending.outcomes.undeliverable([item, *item.lane.clear()], failure)
+            else:
+                self._failed(item, failure.reply)
             return None
         self._connection, self._sent, self._began = connection, 0, sending.clock.seconds()
         back = site.answered()

@@ -17,7 +17,7 @@ from postoffice.dns.mx_lookup import MXLookup
 from postoffice.interfaces.relay import Plan, RelayConnection, SenderOf, Undeliverable
 from postoffice.model import log_events
 from postoffice.model.errors import TemporaryFailure
-from postoffice.model.hop import NONE, OPPORTUNISTIC, Hop, PeerReply
+from postoffice.model.hop import NONE, OPPORTUNISTIC, VERIFY, Hop, PeerReply
 from postoffice.model.log_event import tell
 from postoffice.model.queued import QueuedMessage, QueuedRecipient
 from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost
@@ -93,7 +93,7 @@ class OutboundRelay:
                 raise Undeliverable(PeerReply(550, "5.7.1", route.words, "route"))
             if isinstance(route, Direct):
                 return await self._direct(domain, secure=secure)
-            return await self._fixed(name, route)
+            return await self._fixed(way, route, secure=secure)
         except NoMailHosts as failure:
             after = LOOPS if failure.loops else None
             raise Undeliverable(failure.reply, after=after) from failure
@@ -119,35 +119,43 @@ class OutboundRelay:
             assert unfit is not None, "a host is used unless it is unfit"
             raise Undeliverable(unfit)
         levels = sorted({hop.level for hop in hops} - {OPPORTUNISTIC})
-        site = ",".join(hosts.site) or hosts.domain
-        return Plan("+".join([site, *levels]), tuple(hops))
+        site = "+".join([",".join(hosts.site) or hosts.domain, *levels])
+        return Plan(site + _SECURE * secure, tuple(hops), requiretls=secure)
 
-    async def _fixed(self, name: str, route: Host | Smarthost) -> Plan:
-        """The host of a route."""
+    async def _fixed(self, name: str, route: Host | Smarthost, *, secure: bool) -> Plan:
+        """The host of a route; it is secure because the administrator has chosen it."""
         if isinstance(route, Host) and not route.port:
             hop = Hop(host="localhost", address=route.host, port=0, lmtp=route.lmtp, level=NONE)
             return Plan(name, (hop,))
         hops = [replace(hop, chosen=True) for hop in await self._mx.fixed(route.host, route.port)]
         if isinstance(route, Host):
-            return Plan(name, tuple(replace(hop, lmtp=route.lmtp) for hop in hops))
-        return Plan(name, tuple(_logged_in(hop, route) for hop in hops), route.rate)
+            rate, hops = None, [replace(hop, lmtp=route.lmtp) for hop in hops]
+        else:
+            rate, hops = route.rate, [_logged_in(hop, route) for hop in hops]
+        if secure:
+            hops = [replace(hop, level=VERIFY) for hop in hops]
+        return Plan(name, tuple(hops), rate, requiretls=secure)
 
     async def connect(self, plan: Plan) -> RelayConnection:
         """Connect to the first host that can be used.  Raises Undeliverable."""
         last = None
         refusals = 0
+        unsafe = plan.requiretls
         for hop in plan.hops:
             try:
                 return await self._connect(hop)
             except ConnectFailed as failure:
                 if failure.reply.ours:
                     raise Undeliverable(failure.reply) from failure
+                unsafe = unsafe and failure.reply.phase == "tls"
                 last = failure.reply if last is None or failure.reply.code else last
                 refusals += bool(failure.reply.code)
                 if refusals == REFUSALS:
                     break
         assert last is not None, "a plan has hops"
-        raise Undeliverable(last)
+        if unsafe:  # it is returned at once, so that its sender knows (RFC 8689 §5)
+            last = PeerReply(550, "5.7.30", f"REQUIRETLS: {last.text}", "tls")
+        raise Undeliverable(last, unsafe=unsafe)
 
     async def _connect(self, hop: Hop) -> ClientConnection:
         """

@@ -171,6 +171,7 @@ class Relay:
         self.down: set[str] = set()
         self.silent: set[str] = set()
         self.refusing: set[str] = set()
+        self.unsafe: set[str] = set()
         self.nowhere: dict[str, Undeliverable] = {}
         self.looking_up: Deferred[None] | None = None
         self.answers: dict[str, PeerReply] = {}
@@ -204,6 +205,8 @@ class Relay:
             await self.pauses[-1]
         if plan.site in self.down:
             raise Undeliverable(SILENT)
+        if plan.site in self.unsafe:
+            raise Undeliverable(PeerReply(550, "5.7.30", "no TLS", "tls"), unsafe=True)
         if plan.site in self.refusing:
             raise Undeliverable(WRONG)
         self.connections.append(Connection(self, plan.site, self.most))

@@ -126,6 +126,18 @@ def test_a_smarthost_that_refuses_our_login_is_told_of_and_its_mail_waits(office
     assert not office.queue.there
 
 
+def test_what_a_destination_is_not_safe_enough_for_comes_back_at_once(office):
+    """REQUIRETLS, and the hosts have no valid certificate; other mail for them is sent."""
+    office.relay.unsafe.add("x.example+requiretls")
+    office.relay.sites = {"x.example": "x.example+requiretls", "y.example": "x.example"}
+    for number in range(5):
+        office.queue.commit(f"n{number}", message("a@x.example"))
+    office.queue.commit("n9", message("a@y.example"))
+    assert not office.queue.there
+    assert kinds(office) == [("failed", ["a@x.example"])] * 5
+    assert office.relay.transactions == [("m", ["a@y.example"])]
+
+
 def test_a_login_that_is_demanded_in_a_transaction_is_ours_to_mend(office):
     wanted = PeerReply(530, "5.7.0", "Authentication required", "auth")
     office.relay.answers["a@x.example"] = wanted
