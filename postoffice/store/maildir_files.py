@@ -17,6 +17,7 @@ from postoffice.interfaces import (
     ExportTarget,
     IMaildropExport,
     IMaildropImport,
+    IMaildropIntake,
     ImportResult,
     ImportSource,
     IStoreBackup,
@@ -32,10 +33,12 @@ from postoffice.store import (
     names,
     snapshot,
 )
+from postoffice.store.import_writer import ImportWriter
 from postoffice.store.journal.journal import Journal
+from postoffice.store.maildrop_reader import MaildropReader
 
 
-@implementer(IMaildropExport, IMaildropImport, IStoreBackup)
+@implementer(IMaildropExport, IMaildropImport, IMaildropIntake, IStoreBackup)
 class MaildirFiles:
     """What backup, restore, import and export ask of a store; MaildirStore sets what it uses."""
 
@@ -91,3 +94,9 @@ class MaildirFiles:
         await self.settle()
         take_out = partial(maildrop_export.take_out, step=step or maintenance.unheard)
         return await self._executor.run(take_out, self._folder(name), target)
+
+    def import_writer(self, name: str, age_real: bool) -> ImportWriter:
+        return ImportWriter(self._folder(name), self._journal, self._hostname, age_real=age_real)
+
+    def reader(self, name: str) -> MaildropReader:
+        return MaildropReader(self._folder(name))

@@ -13,13 +13,15 @@ import errno
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from shutil import rmtree
+from typing import TypeVar
 
-from postoffice.interfaces import ImportResult, ImportSource, Step
+from postoffice.interfaces import ImportedMessage, ImportResult, ImportSource, Step
 from postoffice.store import drafts, expunge, maildir, merge, names, old_maildir
+from postoffice.store.digests import TextDigest
 from postoffice.store.files import failures, make_folder, open_own, open_plain
 from postoffice.store.journal.journal import Journal
 from postoffice.store.oddities import NotServed, see_to_compression
@@ -27,7 +29,8 @@ from postoffice.store.old_maildir import OldMessage
 from postoffice.store.text import measure
 from postoffice.util.atomic_file import sync_folder
 
-#: The record of what was imported: JSON lines with n (the place), uidl, size, name.
+#: The record of what was imported, the manifest: JSON lines with n (the place), uidl, size and
+#: name; header and text are SHA-256 of what is sent.
 FILE = "postoffice.imported"
 #: So many messages become visible together.
 GROUP = 5000
@@ -38,6 +41,7 @@ _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSU
 
 
 Line = dict[str, str | int]
+T = TypeVar("T")
 
 
 @dataclass
@@ -47,10 +51,14 @@ class Imported:
     places: dict[str, int] = field(default_factory=dict)
     bases: dict[str, int] = field(default_factory=dict)
 
-    def place(self, message: OldMessage) -> int | None:
+    def find(self, uidl: str, name: str) -> int | None:
         """The place of a message that was imported; None if it was not."""
-        place = self.places.get(message.uidl)
-        return self.bases.get(message.base) if place is None else place
+        place = self.places.get(uidl)
+        return self.bases.get(name) if place is None else place
+
+    def add(self, uidl: str, name: str, place: int) -> None:
+        """A message is imported now."""
+        self.places[uidl] = self.bases[name] = place
 
 
 def bring_in(
@@ -66,7 +74,8 @@ def bring_in(
     with failures(folder):
         if not source.dry:
             os.close(expunge.lock(journal, folder))  # refused now, not after the first group
-        work = list(_places(old.messages, _imported(folder)))
+        known = imported(folder)
+        work = list(places(old.messages, lambda one: known.find(one.uidl, one.base)))
         result = ImportResult(old.kind, there=len(old.messages) - len(work), warnings=old.warnings)
         if source.dry:
             result.messages, result.octets = len(work), sum(one.size for one, _ in work)
@@ -77,7 +86,7 @@ def bring_in(
     return result
 
 
-def _places(messages: Sequence[OldMessage], imported: Imported) -> Iterator[tuple[OldMessage, int]]:
+def places(messages: Sequence[T], place_of: Callable[[T], int | None]) -> Iterator[tuple[T, int]]:
     """
     The messages to import, and their places.
 
@@ -86,19 +95,18 @@ def _places(messages: Sequence[OldMessage], imported: Imported) -> Iterator[tupl
     """
     ahead = 0
     for number, message in enumerate(messages, 1):
-        place = imported.place(message)
+        place = place_of(message)
         if place is None:
             yield message, number + ahead
         else:
             ahead = max(ahead, place - number)
 
 
-def _imported(folder: str) -> Imported:
+def imported(folder: str) -> Imported:
     """What is recorded, and what is in the maildrop without a record after a kill."""
     found = Imported()
     for record in read_record(f"{folder}/{FILE}"):
-        found.places[str(record.get("uidl"))] = int(record["n"])
-        found.bases[str(record.get("name"))] = int(record["n"])
+        found.add(str(record.get("uidl")), str(record.get("name")), int(record["n"]))
     for uidl, subpath in maildir.subpaths(folder).items():
         was = names.imported(os.path.basename(subpath))
         found.places.setdefault(uidl, was.place if was else 0)
@@ -115,7 +123,26 @@ def read_record(path: str) -> Iterator[Line]:
                     yield found
 
 
-def _record(folder: str, lines: Sequence[Line]) -> None:
+def manifest(path: str) -> dict[str, ImportedMessage]:
+    """What a record says, by UIDL; empty if there is none.  Raises OSError."""
+    found: dict[str, ImportedMessage] = {}
+    for one in read_record(path):
+        digests = (str(one.get("header", "")), str(one.get("text", "")))
+        size = one.get("size")
+        found[str(one.get("uidl"))] = ImportedMessage(
+            int(one["n"]), size if isinstance(size, int) else 0, *digests
+        )
+    return found
+
+
+def line_of(place: int, uidl: str, name: str, digest: TextDigest) -> Line:
+    """A line of the record."""
+    sizes: Line = {"n": place, "uidl": uidl, "size": digest.size, "name": name}
+    return sizes | {"header": digest.header, "text": digest.whole}
+
+
+def record(folder: str, lines: Sequence[Line]) -> None:
+    """Add lines to the record, durably."""
     fd = open_own(f"{folder}/{FILE}", os.O_WRONLY | os.O_APPEND)
     try:
         # the first line end closes a line that a crash has cut
@@ -154,7 +181,7 @@ def _bring_in_group(
             octets += size
             lines.append({"n": place, "uidl": message.uidl, "size": size, "name": message.base})
         moved, there = merge.put_back(folder, staged, journal, again=False)
-        _record(folder, lines)
+        record(folder, lines)
         result.messages += moved
         result.there += there
         result.octets += octets
