@@ -59,6 +59,17 @@ def accounts(database: Connection, domain: str | None, after: str, most: int) ->
     return _with_forwards(database, database.execute(ask, (*values, after, most)).fetchall())
 
 
+def accounts_like(database: Connection, after: str, most: int, match: str) -> list[Account]:
+    """Return accounts as ``accounts`` does, whose addresses have this part."""
+    if not match or not storable(match):
+        return accounts(database, None, after, most) if not match else []
+    part = match.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    which = "address > ? AND address LIKE ? ESCAPE '\\'"
+    ask = f"{_ACCOUNT} WHERE {which} ORDER BY address LIMIT ?"
+    rows = database.execute(ask, (after, f"%{part}%", most)).fetchall()
+    return _with_forwards(database, rows)
+
+
 def accounts_of(database: Connection, names: Iterable[str]) -> list[Account]:
     """Return those of these names that are accounts; their shared secrets are still sealed."""
     ask = f"{_ACCOUNT} WHERE address"

@@ -15,6 +15,7 @@ from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.sql_connection import Connection
 from postoffice.interfaces import (
     Executor,
+    IAccountPages,
     IAccountRegister,
     IAccountSettings,
     IAddressRegister,
@@ -99,7 +100,14 @@ class AnswerCache(Generic[T]):
         (self._known if self._positive(answer) else self._unknown).set(name, answer)
 
 
-@implementer(IAccountRegister, IAccountSettings, IAddressRegister, IBulkRegister, ITransactions)
+@implementer(
+    IAccountPages,
+    IAccountRegister,
+    IAccountSettings,
+    IAddressRegister,
+    IBulkRegister,
+    ITransactions,
+)
 class SQLDirectory(OldMembers):
     """
     A database of domains and accounts.
@@ -158,6 +166,10 @@ class SQLDirectory(OldMembers):
             for account in page:
                 yield account
             after = page[-1].address
+
+    async def accounts_after(self, after: str, most: int, match: str = "") -> list[Account]:
+        found = await self._read(account_queries.accounts_like, after, most, match)
+        return [replace(one, shared=None) for one in found]  # a list needs no secrets in clear
 
     async def add_domain(self, domain: str) -> bool:
         return await self._write(account_queries.add_domain, domain)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import pwd
-import time
 
 import click
 
-from postoffice.cli.accounts import LIMITS, refuse_postmaster
-from postoffice.cli.command import Answer, CommandContext, command, registered
+from postoffice.accounts.account_changes import ChangeRefused, set_account_state
+from postoffice.cli.command import Answer, CommandContext, Refused, command, registered
 from postoffice.cli.held_sending import release_sending
 from postoffice.cli.output import counted
 from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.sessions import end_all
-from postoffice.model.address import DISABLED, ENABLED, RECEIVE_ONLY, STATES, Address, StateNote
+from postoffice.model.address import DISABLED, ENABLED, RECEIVE_ONLY, STATES, Address
 
 _WHY = click.option("--why", default="", metavar="TEXT", help="The reason; `account show` has it.")
 
@@ -75,13 +74,13 @@ async def enable(context: CommandContext, address: Address, why: str) -> Answer:
 
 
 async def _set(context: CommandContext, name: str, state: str, why: str) -> Answer:
-    if state in LIMITS:
-        refuse_postmaster(context.settings(), name)
-    note = StateNote(_user(), time.time(), why)
+    postmaster = context.settings().postmaster.normal
     async with context.open() as plugins:
         found = await registered(plugins, name)
-        if found.state != state or why:
-            await plugins.register.set_state(name, state, note)
+        try:
+            await set_account_state(plugins.register, found, state, _user(), why, postmaster)
+        except ChangeRefused as refusal:
+            raise Refused(str(refusal)) from None
         released = state == ENABLED and release_sending(context.settings(), name)
         changed = found.state != state or released
     ends = state in (DISABLED, RECEIVE_ONLY)

@@ -12,6 +12,7 @@ from postoffice import moved
 from postoffice.interfaces.accounts import (
     IAccountDirectory,
     IAccountListing,
+    IAccountPages,
     IAccountRegister,
     IAccountSettings,
     IAddresses,
@@ -83,6 +84,7 @@ __all__ = (
     "Finding",
     "IAccountDirectory",
     "IAccountListing",
+    "IAccountPages",
     "IAccountRegister",
     "IAccountSettings",
     "IAddressRegister",

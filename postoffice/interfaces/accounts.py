@@ -121,6 +121,17 @@ class IAccountListing(IAccountDirectory):
         """
 
 
+class IAccountPages(IAccountListing):
+    """Optional interface of a directory: it finds a page of accounts without reading the rest."""
+
+    def accounts_after(after: str, most: int, match: str = "") -> Awaitable[Sequence[Account]]:
+        """
+        Return accounts with addresses after ``after``, sorted, at most so many.
+
+        ``match`` is a part of their addresses, in normal form.
+        """
+
+
 class IAccountRegister(IAccountListing, IAppPasswords):
     """A directory that the ``postoffice`` command can write to."""
 

@@ -70,6 +70,19 @@ class QueueAdmin:
         self._memory.note()
         return await self._rows.run(self._db.select, *selection.sql(), None)
 
+    async def page(
+        self, selection: Selection, after: tuple[str, str] = ("", ""), most: int = 50
+    ) -> list[Row]:
+        """At most so many of the rows that fit, behind this name and lane."""
+        self._memory.note()
+        which, values = selection.sql()
+        which = f"({which}) AND (name, lane) > (?, ?)"
+        return await self._rows.run(self._db.select, which, [*values, *after], most)
+
+    async def count(self, selection: Selection) -> int:
+        """How many messages fit."""
+        return await self._rows.run(self._db.count, *selection.sql())
+
     async def retry(self, selection: Selection) -> list[Row]:
         """Try messages again at once, but for those that are held."""
         changed = await self._change(selection, lambda row: None if row.held else _at_once(row))

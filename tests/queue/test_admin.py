@@ -255,3 +255,16 @@ def test_a_message_that_cannot_be_read_is_not_lost_by_a_command(office, monkeypa
     office.relay.answers.clear()
     office.pass_time(HOUR)
     assert office.relay.transactions[1:] == [("m", ["a@x.example"])]
+
+
+def test_what_waits_is_read_page_by_page(office):
+    for number in range(5):
+        waiting(office, f"a{number}@x.example", name=f"n{number}")
+    admin, after, found = office.manager.admin, ("", ""), []
+    while page := finish(admin.page(ALL, after, 2)):
+        assert len(page) <= 2
+        found += [row.id for row in page]
+        after = page[-1].name, page[-1].lane
+    assert found == [f"n{number}" for number in range(5)]
+    assert finish(admin.count(ALL)) == 5
+    assert finish(admin.page(Selection(to="a3@x.example")))[0].id == "n3"
