@@ -41,6 +41,7 @@ from postoffice.cli.report import report
 from postoffice.cli.restore import restore
 from postoffice.cli.sessions import session
 from postoffice.cli.trace import trace
+from postoffice.cli.web import web
 
 
 class CommandLine(click.Group):
@@ -98,7 +99,7 @@ def _add(group: click.Group, *commands: click.Command) -> None:
 
 
 _add(main, init, check_config, doctor, domain, directory, account, alias, maildrop, session, queue)
-_add(main, dkim, reload, explain, auth_failures, report, backup, restore, trace)
+_add(main, dkim, web, reload, explain, auth_failures, report, backup, restore, trace)
 _add(domain, domain_alias, print_records, domain_transfer.import_, domain_transfer.export)
 _add(maildrop, expire, list_maildrops, import_maildrop, export_maildrop)
 _add(account, device, remove, list_accounts, rename, disable, enable, set_state)

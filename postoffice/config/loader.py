@@ -13,6 +13,8 @@ from postoffice.config.reader import FindMaker, Reader, TryEndpoint
 from postoffice.config.schema import keys_of
 from postoffice.config.settings import Settings
 from postoffice.config.source import SIZE_MAXIMUM, ConfigurationError, Source, compose, text_of
+from postoffice.config.web import WebSettings
+from postoffice.config.web import complete as check_web
 
 #: Where a configuration is looked for, in this order.
 PLACES = ("postoffice.yaml", "/etc/postoffice/postoffice.yaml")
@@ -85,8 +87,9 @@ def read(
             listeners=_with_certificate(settings, source),
             warning_text=_warning_text(settings.quota.warning_text, source),
             outbound=settings.outbound and complete(settings.outbound, source),
+            web=settings.web and _web(settings.web, settings, source),
         )
-        _complain_of_doubles(settings.listeners, source)
+        _complain_of_doubles(settings, source)
     if source.problems:
         raise ConfigurationError(source.problems)
     return settings
@@ -105,13 +108,18 @@ def _with_certificate(settings: Settings, source: Source) -> Listeners:
     return replace(listeners, **dict.fromkeys(IMPLICIT_TLS, ()))
 
 
-def _complain_of_doubles(listeners: Listeners, source: Source) -> None:
+def _web(web: WebSettings, settings: Settings, source: Source) -> WebSettings:
+    return check_web(web, settings.hostname, settings.tls.certificates, source)
+
+
+def _complain_of_doubles(settings: Settings, source: Source) -> None:
     """Complain of listeners that cannot be open at the same time."""
     named = [
         (f"listeners.{service}[{number}]", one.endpoint)
-        for service, ones in listeners.items()
+        for service, ones in settings.listeners.items()
         for number, one in enumerate(ones)
     ]
+    named += [("web.listen", settings.web.listen)] if settings.web else []
     known = dict(named)
     for key, other in twice(named):
         service = other.removeprefix("listeners.").partition("[")[0]

@@ -17,6 +17,7 @@ from postoffice.config.schema import (
     section,
 )
 from postoffice.config.source import Source
+from postoffice.config.web import WebSettings
 from postoffice.interfaces import (
     IAccountDirectory,
     IDirectoryMaker,
@@ -282,6 +283,7 @@ class Settings:
     limits: Limits = section(Limits)
     outbound: OutboundSettings | None = optional_section(OutboundSettings)
     log: LogSettings = section(LogSettings)
+    web: WebSettings | None = optional_section(WebSettings)
 
     #: Not keys: the file that was read; whether there is none; the text of the mail that warns of
     #: a full maildrop ("": the built-in text).

@@ -29,6 +29,7 @@ from postoffice.daemon.lifecycle import PostOffice
 from postoffice.daemon.plugin_makers import find_maker as find_maker
 from postoffice.daemon.plugin_makers import makers as makers
 from postoffice.daemon.thread_executor import ThreadExecutor
+from postoffice.daemon.web_page import WebPage
 from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.fair_share import ReactorShares
@@ -63,6 +64,8 @@ def build(
     network = ThreadExecutor(reactor, NETWORK_THREADS, "network", usually=NETWORK_USUALLY)
     context = plugin_context(settings, reactor, threads, process_executor.maker(reactor), network)
     limits = settings.limits
+    plugins = make_plugins(settings, context)
+    logins = build_logins(settings, threads, clock)
     core = Core(
         reactor,
         clock,
@@ -71,12 +74,13 @@ def build(
         ThreadExecutor(reactor, AT_ONCE, "hashing"),
         network,
         context,
-        make_plugins(settings, context),
-        build_logins(settings, threads, clock),
+        plugins,
+        logins,
         Leases(clock, Neighbours(os.path.join(settings.state, NEIGHBOURS), reactor)),
         SendingLimits(settings.state, threads, clock),
         ConnectionLimits(limits.connections, limits.connections_per_client, SERVICES),
         ReactorShares(clock),
+        WebPage(settings.state, threads, reactor, plugins, logins),
     )
     file = os.path.abspath(settings.source.file)  # the daemon may change its folder
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from twisted.cred.portal import Portal
 from twisted.internet.endpoints import serverFromString
@@ -31,9 +32,10 @@ from postoffice.daemon.build_parts import (
     make_all,
 )
 from postoffice.daemon.expiry_job import Retention
-from postoffice.daemon.listeners import Listener
+from postoffice.daemon.listeners import Listener, Server
 from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.thread_executor import ThreadExecutor
+from postoffice.daemon.web_page import WebPage
 from postoffice.interfaces import IPolicy, PluginContext
 from postoffice.policy.chain import STAGES
 from postoffice.pop3.options import POP3Limits
@@ -73,6 +75,7 @@ class Core:
     sending_limits: SendingLimits
     connection_limits: ConnectionLimits
     reactor_shares: ReactorShares
+    web_page: WebPage
 
     @property
     def executors(self) -> tuple[ThreadExecutor, ...]:
@@ -97,7 +100,7 @@ class Generation:
     retention: Retention
     reception: Receptions
     listeners: Sequence[Listener] = ()
-    servers: Sequence[ServerFactory] = ()
+    servers: Sequence[Server] = ()
 
 
 def first_generation(core: Core, settings: Settings) -> Generation:
@@ -178,18 +181,28 @@ def _generation(
 def _listeners(core: Core, made: Generation) -> list[Listener]:
     """Make all listeners, not yet open.  Raises ConfigurationError."""
     settings, factories = made.settings, _Factories(core, made)
-    listeners = []
-    problems = []
-    for service, ones in settings.listeners.items():
-        for number, one in enumerate(ones):
-            try:
-                endpoint = serverFromString(core.reactor, one.endpoint)  # type: ignore[no-untyped-call]
-            except Exception as error:
-                key = f"listeners.{service}[{number}]"
-                problems.append(settings.source.problem(key, f"{one.endpoint!r}: {reason(error)}"))
-            else:
-                factory = factories.make(service, one)
-                listeners.append(Listener(service, one.endpoint, endpoint, factory))
+    wanted: list[tuple[str, str, str, Callable[[], Server]]] = [
+        (
+            service,
+            f"listeners.{service}[{number}]",
+            one.endpoint,
+            partial(factories.make, service, one),
+        )
+        for service, ones in settings.listeners.items()
+        for number, one in enumerate(ones)
+    ]
+    if settings.web is not None:
+        make = partial(core.web_page.make_server, settings, made.checker, made.certificates)
+        wanted.append(("web", "web.listen", settings.web.listen, make))
+    listeners, problems = [], []
+    for service, key, text, make_server in wanted:
+        try:
+            endpoint = serverFromString(core.reactor, text)  # type: ignore[no-untyped-call]
+        except Exception as error:
+            problems.append(settings.source.problem(key, f"{text!r}: {reason(error)}"))
+        else:
+            key = key.partition("[")[0]
+            listeners.append(Listener(service, text, endpoint, make_server(), key))
     if problems:
         raise ConfigurationError(problems)
     return listeners

@@ -136,6 +136,7 @@ class PostOffice(Service):
         generation = self._generations.current
         generation.checker.fake_salts = await self._key()
         await self._core.logins.start()
+        await self._core.web_page.start()
         if generation.certificates is not None:
             await generation.certificates.start()
         try:
@@ -213,6 +214,7 @@ class PostOffice(Service):
         if generations.current.certificates is not None:
             await generations.current.certificates.stop()
         await generations.current.checker.stop()
+        await core.web_page.stop()
         await core.logins.stop()
         await self._expiring.stop()
         await self.plugins.stop()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Protocol as Interface
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
@@ -14,14 +15,31 @@ from twisted.logger import Logger
 from postoffice.config.endpoints import clash
 from postoffice.config.source import Source
 from postoffice.model.errors import StartupError
-from postoffice.server.factory import ServerFactory
+from postoffice.server.connection_setup import OpenConnection
 
 log = Logger()
 
 
+class Server(Interface):
+    """
+    Makes the connections of one or more ports: a ``ServerFactory``, or one of HTTP.
+
+    ``connections`` are for the list of sessions.  While ``starting`` is true, nobody is served.
+    """
+
+    starting: bool
+
+    @property
+    def connections(self) -> Collection[OpenConnection]: ...
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None: ...
+    def open(self) -> None: ...
+    async def close(self, patience: float) -> None: ...
+    async def emptied(self) -> None: ...
+
+
 class Listener(Factory):
     """
-    One endpoint of a service; ``text`` is the endpoint as in the configuration.
+    One endpoint of a service; ``text`` is the endpoint as in the configuration, under ``key``.
 
     The port has this factory as long as it is open.  ``server`` makes the connections; a
     reload puts another one in its place.
@@ -30,13 +48,19 @@ class Listener(Factory):
     noisy = False
 
     def __init__(
-        self, service: str, text: str, endpoint: IStreamServerEndpoint, server: ServerFactory
+        self,
+        service: str,
+        text: str,
+        endpoint: IStreamServerEndpoint,
+        server: Server,
+        key: str = "",
     ) -> None:
         self.service = service
         self.text = text
         self.server = server
         self.port: IListeningPort | None = None
         self._endpoint = endpoint
+        self._key = key or f"listeners.{service}"
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         return self.server.buildProtocol(addr)
@@ -66,7 +90,7 @@ class Listener(Factory):
             why = f"{type(error).__name__}: {error}"
         else:
             return
-        where = source.problem(f"listeners.{self.service}", "")
+        where = source.problem(self._key, "")
         place = f" ({where.file}:{where.line})" if where.line else ""
         raise StartupError(f"{self.service} cannot listen on {self.text}{place}: {why}")
 

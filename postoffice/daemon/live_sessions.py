@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from twisted.internet.interfaces import IReactorTime
 
 from postoffice.daemon.control_socket import Answers
+from postoffice.daemon.listeners import Server
 from postoffice.server.connection_setup import OpenConnection
-from postoffice.server.factory import ServerFactory
 
 #: Seconds that a session has to finish its command before it is cut off.
 PATIENCE = 5.0
@@ -17,9 +17,7 @@ PATIENCE = 5.0
 class Sessions:
     """Answers the commands ``sessions`` and ``end``."""
 
-    def __init__(
-        self, factories: Callable[[], Iterable[ServerFactory]], clock: IReactorTime
-    ) -> None:
+    def __init__(self, factories: Callable[[], Iterable[Server]], clock: IReactorTime) -> None:
         self._factories = factories
         self._clock = clock
 

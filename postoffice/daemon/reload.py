@@ -15,10 +15,9 @@ from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, privileges
 from postoffice.daemon.generation import Core, Generation, next_generation
-from postoffice.daemon.listeners import Change
+from postoffice.daemon.listeners import Change, Server
 from postoffice.doctor.dead_ends import postmaster_trouble
 from postoffice.model.errors import PostOfficeError
-from postoffice.server.factory import ServerFactory
 
 log = Logger("postoffice")
 
@@ -69,7 +68,7 @@ class Generations:
         self._one_at_a_time = DeferredLock()
 
     @property
-    def servers(self) -> list[ServerFactory]:
+    def servers(self) -> list[Server]:
         """The factories of all sessions."""
         return [server for one in (self.current, *self._old) for server in one.servers]
 
@@ -139,6 +138,7 @@ class Generations:
         """Start the parts that the old generation does not have.  Raises StartupError."""
         if new.certificates is not None and new.certificates is not old.certificates:
             await self._core.threads.run(new.certificates.load_now, old.certificates)
+        await self._core.web_page.start()
         policies = zip(new.settings.policies, new.policies, strict=True)
         fresh = [(chosen, policy) for chosen, policy in policies if policy not in old.policies]
         await self._core.plugins.start_policies(fresh, self._core.clock)

@@ -40,6 +40,8 @@ class AppPassword:
         """Why the password is refused for this service and client, as text; empty if it is not."""
         if self.expired(now):
             return "it has expired"
+        if service == "web":
+            return "it is for mail programs, not for the web page"
         if self.protocol not in ("any", protocol_of(service)):
             return f"it is for {self.protocol} only"
         if self.networks and not within(client_address, self.networks):

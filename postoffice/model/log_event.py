@@ -24,6 +24,8 @@ FIELDS = {
     "device": "the device of that account whose password it was",
     "maildrop": "the maildrop, by its name",
     "mechanism": "how the client logged in: a SASL mechanism, USER or APOP",
+    "by": "the account of the person who did it on the web page",
+    "what": "what was done",
     "user": "the name that a client tried to log in with; it is not verified",
     "policy": "the policy, as the configuration names it",
     "domain": "a domain of ours",

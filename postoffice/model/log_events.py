@@ -247,6 +247,12 @@ QUOTA_PASSED = define(
     "maildrop percent",
     "The owner of a maildrop was sent a notice of how full the quota is.",
 )
+WEB_CHANGE = define(
+    "web-change",
+    "info",
+    "id service client account by what",
+    "Somebody has changed something on the web page: ``what``, of which account, and who (``by``).",
+)
 RELOADED = define(
     "configuration-reloaded",
     "info",

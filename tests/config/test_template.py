@@ -37,7 +37,9 @@ def test_every_key_is_explained():
         below = "  " if entry.default is not None else "#   "
         for indent, key in (("", entry), *((below, key) for key in inner)):
             starts = (f"{indent}{key.name}:", f"{indent}# {key.name}:")
-            (at,) = (n for n, line in enumerate(lines) if line.startswith(starts))
+            heads = (f"{entry.name}:", f"# {entry.name}:")
+            head = next(n for n, line in enumerate(lines) if line.startswith(heads))
+            at = next(n for n in range(head, len(lines)) if lines[n].startswith(starts))
             assert lines[at - 1].lstrip().startswith("# "), key.name
             assert key.text
             assert key.text.split()[0] in text

@@ -59,6 +59,7 @@ OTHERS = {
         "Your mailbox is ${percent}",
     ): "a letter; tests/store/test_notice_texts.py has one",
     ("tls.rst", "tls-failed id="): LOG_LINE,
+    ("web.rst", "proxy_pass"): "nginx's configuration; tests/web/test_http.py asks like nginx",
 }
 #: How lines begin that are not run, and why; their syntax is looked at all the same.
 NOT_RUN = {

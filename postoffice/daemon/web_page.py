@@ -1,0 +1,76 @@
+"""The web page of the daemon: made only where the configuration has it, as it needs an extra."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from postoffice.accounts.directories import Directories
+from postoffice.interfaces import Executor
+from postoffice.util.reactor import IReactor
+
+if TYPE_CHECKING:
+    from postoffice.accounts.checker import Checker
+    from postoffice.accounts.login_db import LoginRecords
+    from postoffice.config.settings import Settings
+    from postoffice.daemon.plugins import Plugins
+    from postoffice.server.certificates import Certificates
+    from postoffice.web.context import WebState
+    from postoffice.web.http_server import WebServer
+
+
+class WebPage:
+    """Makes the server of the page for each generation; sessions go on over reloads."""
+
+    def __init__(
+        self,
+        state: str,
+        executor: Executor,
+        reactor: IReactor,
+        plugins: Plugins,
+        logins: LoginRecords,
+    ) -> None:
+        self._folder = state
+        self._executor = executor
+        self._reactor = reactor
+        self._plugins = plugins
+        self._logins = logins
+        self._state: WebState | None = None
+
+    def make_server(
+        self, settings: Settings, checker: Checker, certificates: Certificates | None
+    ) -> WebServer:
+        """Make the server of a generation whose settings have ``web``."""
+        from postoffice.web.context import WebContext, WebState
+        from postoffice.web.http_server import WebServer
+        from postoffice.web.site import make_application
+
+        web = settings.web
+        assert web is not None
+        if self._state is None:
+            self._state = WebState(self._folder, self._executor, self._reactor, time.time)
+        context = WebContext(
+            self._state,
+            Directories(self._plugins.directories),
+            checker.requestAvatarId,  # type: ignore[arg-type]  # a password's avatar is an Account
+            self._logins.recording.note,
+            self._logins.login_history,
+            settings.hostname,
+            web.hosts,
+        )
+        return WebServer(
+            make_application(context),
+            self._reactor,
+            certificates=certificates if web.tls else None,
+            proxies=web.proxies,
+        )
+
+    async def start(self) -> None:
+        """Open the database of the page, if there is a page.  Raises StartupError."""
+        if self._state is not None:
+            await self._state.start()
+
+    async def stop(self) -> None:
+        """Close the database."""
+        if self._state is not None:
+            await self._state.stop()

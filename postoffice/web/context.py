@@ -1,0 +1,95 @@
+"""What the pages work with: handed over by the daemon, as plain arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from postoffice.accounts.credentials import PlainLogin
+from postoffice.accounts.directories import Directories
+from postoffice.accounts.login_history import LoginHistory
+from postoffice.interfaces import Executor
+from postoffice.model import log_events
+from postoffice.model.address import Account
+from postoffice.model.envelope import SessionInfo
+from postoffice.model.log_event import tell
+from postoffice.util.token_bucket import TokenBucket
+from postoffice.web.sessions import WebSessions
+from postoffice.web.visit import Visit
+from postoffice.web.web_db import WebDB
+
+log = Logger("postoffice")
+
+#: Requests of one client (an IPv4 address or an IPv6 /64) in a minute, and changes of one.
+REQUESTS, CHANGES = 1200, 120
+#: Codes of the second factor of one account in ten minutes.
+CODES = 10
+
+
+class WebState:
+    """What goes on over all reloads: sessions, the database, and the counts of requests."""
+
+    def __init__(
+        self, state: str, executor: Executor, clock: IReactorTime, now: Callable[[], float]
+    ) -> None:
+        self.executor = executor
+        self.now = now
+        self.web_db = WebDB(state, now)
+        self.sessions = WebSessions(clock.seconds)
+        self.requests = TokenBucket(REQUESTS, 60, clock.seconds)
+        self.changes = TokenBucket(CHANGES, 60, clock.seconds)
+        self.codes = TokenBucket(CODES, 600, clock.seconds)
+        self._open = False
+
+    async def start(self) -> None:
+        """Open the database, once.  Raises StartupError."""
+        if not self._open:
+            await self.executor.run(self.web_db.open)
+            self._open = True
+
+    async def stop(self) -> None:
+        """Close the database."""
+        if self._open:
+            self._open = False
+            await self.executor.run(self.web_db.close)
+
+
+@dataclass
+class WebContext:
+    """
+    What all handlers share; a reload makes a new one over the same ``state``.
+
+    ``check`` is the login checker: it returns the account of a password, and raises what
+    ``Checker.requestAvatarId`` raises.  ``note_login`` records a login.  ``hosts`` are the names
+    under which the page is served, the first of which is in links.
+    """
+
+    state: WebState
+    directory: Directories
+    check: Callable[[PlainLogin], Awaitable[Account]]
+    note_login: Callable[[Account, SessionInfo], None]
+    login_history: LoginHistory
+    hostname: str
+    hosts: Sequence[str]
+
+    @property
+    def executor(self) -> Executor:
+        """Runs what blocks."""
+        return self.state.executor
+
+    def note_change(self, visit: Visit, what: str, account: str = "") -> None:
+        """Write the audit line of a change: who did what to which account (default: the own)."""
+        client = visit.request.client.address or "local"
+        tell(
+            log,
+            log_events.WEB_CHANGE,
+            id=visit.own_session.id,
+            service="web",
+            client=client,
+            account=account or visit.owner.address,
+            by=visit.own_session.account,
+            what=what,
+        )

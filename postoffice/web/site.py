@@ -1,0 +1,45 @@
+"""The whole site: its routes, its menu, and the application that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from postoffice.web.application import Application
+from postoffice.web.context import WebContext
+from postoffice.web.login_pages import LoginPages
+from postoffice.web.owner_pages import OwnerPages
+from postoffice.web.pages import Pages
+from postoffice.web.routes import Route, Routes
+from postoffice.web.visit import Visit
+
+#: The menu: pages by their paths, with their English names.  A page without a route is left out.
+OWNER_MENU = (("/", "Overview"),)
+ADMINISTRATOR_MENU: tuple[tuple[str, str], ...] = ()
+
+Menu = Sequence[tuple[str, Sequence[tuple[str, str]]]]
+
+
+def make_application(context: WebContext) -> Application:
+    """Return the application of the whole site."""
+    pages = Pages(context.hostname, context.state.now)
+    pages.menu = menu
+    return Application(context, pages, Routes(all_routes(context, pages)))
+
+
+def all_routes(context: WebContext, pages: Pages) -> Sequence[Route]:
+    """Return every route of the site."""
+    return (*LoginPages(context, pages).routes(), *OwnerPages(context, pages).routes())
+
+
+def menu(visit: Visit) -> Menu:
+    """Return the menu of a visit: groups of pages, each with its title."""
+    if visit.session is None or visit.session.pending:
+        return ()
+    groups = [(visit.text("My mailbox"), _entries(visit, OWNER_MENU))]
+    if visit.administrator and ADMINISTRATOR_MENU:
+        groups.append((visit.text("Administration"), _entries(visit, ADMINISTRATOR_MENU)))
+    return groups
+
+
+def _entries(visit: Visit, pages: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+    return [(path, visit.text(name)) for path, name in pages]

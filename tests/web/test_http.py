@@ -1,0 +1,235 @@
+"""HTTP within bounds: sizes, times, connections, proxies; on transports of the test."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from postoffice.web.http_server import BODY, CONNECTIONS, OF_ONE, READING, SILENCE, WebServer
+from tests.web.whole_site import ANNA, PASSWORD
+
+GET = b"GET /login HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class Client:
+    """One connection from an address."""
+
+    def __init__(self, server: WebServer, address: str = "127.0.0.1") -> None:
+        self.transport = StringTransport(peerAddress=IPv4Address("TCP", address, 40000))
+        self.connected = True
+        self.protocol = server.buildProtocol(self.transport.getPeer())
+        if self.protocol is not None:
+            self.protocol.makeConnection(self.transport)
+
+    def say(self, octets: bytes) -> bytes:
+        self.transport.clear()
+        self.protocol.dataReceived(octets)
+        return self.transport.value()
+
+    def hang_up(self) -> None:
+        self.connected = False
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+    def hung_up(self) -> bool:
+        """Whether the server ends the connection; if it does, it has ended."""
+        if self.connected and self.transport.disconnecting:
+            self.hang_up()
+        return not self.connected
+
+
+@pytest.fixture
+def server(site):
+    return WebServer(site.application, site.clock)
+
+
+def post(form: bytes, *headers: bytes) -> bytes:
+    lines = (
+        b"POST /login HTTP/1.1",
+        b"Host: localhost:8025",
+        b"Origin: http://localhost:8025",
+        b"Content-Type: application/x-www-form-urlencoded",
+        *headers,
+    )
+    return b"\r\n".join(lines) + b"\r\n\r\n" + form
+
+
+def with_length(form: bytes) -> bytes:
+    return post(form, b"Content-Length: %d" % len(form))
+
+
+def status(octets: bytes) -> int:
+    return int(octets.split(b" ", 2)[1])
+
+
+def test_a_page_is_served_and_the_connection_stays(server):
+    client = Client(server)
+    for _ in range(2):
+        answer = client.say(GET)
+        assert status(answer) == 200
+        assert b"<h1>Log in</h1>" in answer
+    assert not client.hung_up()
+
+
+def test_several_requests_at_once_are_answered_in_order(server):
+    answer = Client(server).say(GET + GET.replace(b"/login", b"/no") + GET)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"404", b"200"]
+
+
+def test_a_head_has_no_body(server):
+    answer = Client(server).say(GET.replace(b"GET", b"HEAD"))
+    assert answer.endswith(b"\r\n\r\n")
+    assert re.search(rb"Content-Length: [1-9]", answer)
+
+
+def test_a_form_is_read_in_pieces(server):
+    client = Client(server)
+    form = b"address=anna%40example.net&password=" + PASSWORD.replace(" ", "+").encode()
+    request = with_length(form)
+    for octet in request[:-1]:
+        assert client.say(bytes([octet])) == b""
+    answer = client.say(request[-1:])
+    assert status(answer) == 303
+    assert b"Set-Cookie: postoffice=" in answer
+
+
+def test_a_form_of_another_kind_is_not_read(server):
+    form = b'--x\r\nContent-Disposition: form-data; name="address"\r\n\r\nanna\r\n--x--'
+    request = with_length(form).replace(
+        b"application/x-www-form-urlencoded", b"multipart/form-data; boundary=x"
+    )
+    assert status(Client(server).say(request)) == 403
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        post(b"", b"Content-Length: %d" % (BODY + 1)),
+        post(b"%x\r\n" % (BODY + 1) + b"x" * (BODY + 1), b"Transfer-Encoding: chunked"),
+    ],
+    ids=["told before", "in chunks"],
+)
+def test_too_large_a_body_is_refused(server, request_):
+    client = Client(server)
+    assert status(client.say(request_)) == 413
+    assert client.hung_up()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /%FF HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /login HTTP/1.1\r\nHost: localhost\r\nHost: mail.example.net\r\n\r\n",
+        b"GET /?a=%FF HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        with_length(b"a=%ff"),
+        with_length(b"&".join(b"a=1" for _ in range(3000))),
+        b"nonsense\r\n\r\n",
+        b"GET /login HTTP/1.1\r\n" + (b"X: " + b"x" * 9000 + b"\r\n") * 2 + b"\r\n",
+        b"GET /login HTTP/1.1\r\n" + b"X: x\r\n" * 200 + b"\r\n",
+        post(b"", b"Content-Length: 1", b"Content-Length: 2"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(server, request_):
+    client = Client(server)
+    assert status(client.say(request_)) == 400
+    assert client.hung_up()
+
+
+def test_a_slow_request_is_given_up(server, site):
+    client = Client(server)
+    for _ in range(int(READING)):
+        client.say(b"G" if _ == 0 else b"E")
+        site.clock.advance(1)
+    assert client.hung_up()
+
+
+def test_a_slow_body_is_given_up(server, site):
+    client = Client(server)
+    client.say(post(b"", b"Content-Length: 1000"))
+    for _ in range(int(READING)):
+        client.say(b"a")
+        site.clock.advance(1)
+    assert client.hung_up()
+
+
+def test_a_silent_client_is_given_up(server, site):
+    fresh, used = Client(server), Client(server)
+    used.say(GET)
+    site.clock.advance(SILENCE)
+    site.clock.advance(READING)
+    assert fresh.hung_up()
+    assert used.hung_up()
+
+
+def test_one_client_cannot_take_all_connections(server):
+    clients = [Client(server, "192.0.2.1") for _ in range(OF_ONE + 1)]
+    assert clients[-1].protocol is None
+    assert Client(server, "192.0.2.2").protocol is not None
+    clients[0].hang_up()
+    assert Client(server, "192.0.2.1").protocol is not None
+
+
+def test_all_connections_are_bounded(server):
+    clients = [Client(server, f"192.0.{n // 20}.{n % 20}") for n in range(CONNECTIONS + 1)]
+    assert clients[-1].protocol is None
+
+
+def test_closing_waits_for_nobody_who_is_silent(server):
+    client = Client(server)
+    client.say(GET)
+    closing = Deferred.fromCoroutine(server.close(30))
+    assert client.hung_up()
+    assert closing.called
+    assert Client(server).protocol is None
+
+
+# -- proxies -------------------------------------------------------------------------------
+
+
+def behind(*headers: bytes) -> bytes:
+    lines = (b"GET /login HTTP/1.1", b"Host: mail.example.net", *headers)
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def test_a_known_proxy_names_the_browser(site):
+    server = WebServer(site.application, site.clock, proxies=[ip_network("192.0.2.0/24")])
+    asked = []
+    answer_ = site.application.answer
+
+    async def noted(request):
+        asked.append(request)
+        return await answer_(request)
+
+    site.application.answer = noted
+    https = b"X-Forwarded-Proto: https"
+    client = Client(server, "192.0.2.1")
+    answer = client.say(behind(b"X-Forwarded-For: 127.0.0.1, 203.0.113.5, 192.0.2.9", https))
+    assert status(answer) == 200
+    assert b"Strict-Transport-Security" in answer
+    assert asked[-1].client.address == "203.0.113.5"
+    client.say(behind(b"X-Forwarded-For: 203.0.113.5"))
+    assert not asked[-1].client.encrypted
+    assert status(client.transport.value()) == 403
+    client.say(behind(b"X-Forwarded-For: 127.0.0.1", https))
+    assert not asked[-1].at_the_machine
+
+
+def test_nobody_else_is_believed(server):
+    https = b"X-Forwarded-Proto: https"
+    for address in ("127.0.0.1", "203.0.113.5"):
+        client = Client(server, address)
+        headers = behind(b"X-Forwarded-For: 127.0.0.1", https)
+        assert status(client.say(headers)) == 403
+        assert status(client.say(headers.replace(b"mail.example.net", b"localhost"))) in (403, 421)
+
+
+def test_another_host_name_is_not_served(server):
+    answer = Client(server).say(GET.replace(b"localhost", b"rebound.example"))
+    assert status(answer) == 421
+    assert ANNA.encode() not in answer
