@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 
-from postoffice.store.drafts import Draft
+from postoffice.store.drafts import Draft, QueueRemoval
 from postoffice.store.files import MaildropRef, failure, identity
 from postoffice.store.open_folders import OpenFolders, was_taken_away
 
@@ -18,11 +18,15 @@ class Batch:
     failed by itself.  ``linked`` has the links that were made.  ``suspect`` are maildrops whose
     folders do not stay open, because they may have been taken away.  ``pledged`` drafts cannot
     fail any more, because the journal has a removal that is committed with them: if one cannot
-    be linked, the batch is ``unfinished``, and a checkpoint applies it again.
+    be linked, the batch is ``unfinished``, and a checkpoint applies it again.  ``others`` are
+    removals from the queue that are committed with the batch, and have nothing to do with it.
     """
 
-    def __init__(self, drafts: Sequence[Draft], folders: OpenFolders) -> None:
+    def __init__(
+        self, drafts: Sequence[Draft], folders: OpenFolders, others: Sequence[QueueRemoval] = ()
+    ) -> None:
         self._wanted = drafts
+        self.others = others
         self._partners: dict[Draft, Sequence[Draft]] = {}
         self.drafts = drafts
         if any(draft.beside for draft in drafts):
@@ -80,6 +84,15 @@ class Batch:
     def removing(self) -> Sequence[Draft]:
         """The drafts with a removal."""
         return [draft for draft in self._wanted if draft.removal is not None]
+
+    def remove_others(self, step: Callable[[QueueRemoval], None]) -> None:
+        """Take a step with each of the other removals that is committed."""
+        for removal in self.others:
+            if removal.committed:
+                try:
+                    step(removal)
+                except OSError:
+                    self.unfinished = True
 
     def each(self, step: Callable[[Draft], None], among: Sequence[Draft] | None = None) -> None:
         """Take one step with each draft that has not failed; an error fails only that draft."""

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from postoffice.interfaces import ChildProcess, Executor
 from postoffice.store import commit
-from postoffice.store.drafts import Draft
+from postoffice.store.drafts import Draft, QueueRemoval
 from postoffice.store.journal.journal import Journal
 from postoffice.store.quota.enforcement import Notice, QuotaEnforcement
 from postoffice.store.store_process import StoreProcess, pack
@@ -25,6 +25,8 @@ from postoffice.store.store_process import StoreProcess, pack
 BATCH = 32
 BATCH_SIZE = 4 << 20  # octets in a batch after which no other message joins it
 BATCHES = 2
+#: The most removals from the queue that are committed with a batch, and the most files of each.
+REMOVALS, FILES = 64, 20
 #: The most large messages at once.  Each is a batch of its own: no other waits for its sync.
 LARGE = 4
 #: Octets of the memory that we share with the store process for the texts of one batch.
@@ -40,7 +42,9 @@ _Waiting = tuple[Draft, Deferred[None]]
 class Committer(Protocol):
     """Commits batches."""
 
-    def commit_batch(self, wanted: Sequence[Draft]) -> Awaitable[list[Exception | None]]:
+    def commit_batch(
+        self, wanted: Sequence[Draft], removals: Sequence[QueueRemoval] = ()
+    ) -> Awaitable[list[Exception | None]]:
         """As ``commit.commit_batch``; an exception is the outcome of every message of the batch."""
 
 
@@ -54,8 +58,12 @@ class ThreadCommitter:
         self._journal = journal
         self._enforcement = enforcement
 
-    def commit_batch(self, wanted: Sequence[Draft]) -> Awaitable[list[Exception | None]]:
-        return self._executor.run(commit.commit_batch, wanted, self._journal, self._enforcement)
+    def commit_batch(
+        self, wanted: Sequence[Draft], removals: Sequence[QueueRemoval] = ()
+    ) -> Awaitable[list[Exception | None]]:
+        return self._executor.run(
+            commit.commit_batch, wanted, self._journal, self._enforcement, None, removals
+        )
 
 
 class ProcessCommitter:
@@ -79,24 +87,28 @@ class ProcessCommitter:
         self._report = report
         self._areas = [AREA * number for number in range(BATCHES)]
 
-    async def commit_batch(self, wanted: Sequence[Draft]) -> list[Exception | None]:
+    async def commit_batch(
+        self, wanted: Sequence[Draft], removals: Sequence[QueueRemoval] = ()
+    ) -> list[Exception | None]:
         if len(wanted) >= MANY and not self._child_process.ready:
             self._child_process.start()
         fits = sum(len(part) for draft in wanted for part in draft.parts) <= AREA
         fits = fits and all(map(_is_one_text, wanted))
         if not (fits and self._child_process.ready):
-            return await self._here.commit_batch(wanted)
+            return await self._here.commit_batch(wanted, removals)
         area = self._areas.pop()  # there is one for each batch
         try:
             messages = pack(wanted, self._child_process.memory, area)
-            outcomes, missed, notices, reports = await self._child_process.run(
-                StoreProcess.commit_batch, messages
+            outcomes, missed, notices, reports, removed = await self._child_process.run(
+                StoreProcess.commit_batch, messages, [(one.record, one.paths) for one in removals]
             )
         finally:
             self._areas.append(area)
         for draft, message, its in zip(wanted, messages, missed, strict=True):
             draft.size = message.size
             draft.missed.update(its)
+        for removal, (committed, there) in zip(removals, removed, strict=True):
+            removal.committed, removal.there = committed, there
         self._notices.extend(notices)
         for level, text in reports:
             self._report(level, text)
@@ -157,6 +169,7 @@ class Batcher:
     ) -> None:
         self._committed = committed
         self._unknown = unknown
+        self._removals: deque[tuple[QueueRemoval, Deferred[bool]]] = deque()
         self._small = _BatchQueue(small, BATCH, BATCHES)
         self._large = _BatchQueue(large, 1, LARGE)
         self._idle: Deferred[None] | None = None
@@ -174,6 +187,18 @@ class Batcher:
         self._begin_batches(queue)
         return done
 
+    def remove_too(self, removal: QueueRemoval) -> Deferred[bool]:
+        """
+        Commit a removal with the next batch of small messages: it needs no sync of its own.
+
+        Fires with whether it was committed; with False soon if no batch follows those under way.
+        """
+        if not self._small.batches or len(removal.paths) > FILES:
+            return succeed(False)
+        done: Deferred[bool] = Deferred()
+        self._removals.append((removal, done))
+        return done
+
     def finished(self) -> Deferred[None]:
         """Fires when no batch is being committed and no message waits."""
         if not self._busy():
@@ -184,19 +209,30 @@ class Batcher:
     def _busy(self) -> int:
         return self._small.batches + self._large.batches
 
+    def _next_removals(self) -> list[tuple[QueueRemoval, Deferred[bool]]]:
+        return [self._removals.popleft() for _ in range(min(len(self._removals), REMOVALS))]
+
     def _begin_batches(self, queue: _BatchQueue) -> None:
         while batch := queue.next_batch():
             Deferred.fromCoroutine(self._commit_batch(queue, batch))
 
     async def _commit_batch(self, queue: _BatchQueue, batch: list[_Waiting]) -> None:
         outcomes: list[Exception | None]
+        removals = self._next_removals() if queue is self._small else []
         try:
-            outcomes = await queue.committer.commit_batch([draft for draft, _ in batch])
+            outcomes = await queue.committer.commit_batch(
+                [draft for draft, _ in batch], [removal for removal, _ in removals]
+            )
         except Exception as bug:
             outcomes = [bug] * len(batch)
             self._unknown([draft for draft, _ in batch])
         queue.batches -= 1
         self._begin_batches(queue)
+        if not self._small.batches:
+            removals += self._removals
+            self._removals.clear()
+        for removal, removed in removals:
+            removed.callback(removal.committed)
         both = zip(batch, outcomes, strict=True)
         self._committed([draft for (draft, _), outcome in both if outcome is None])
         for (_, done), outcome in zip(batch, outcomes, strict=True):

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from postoffice.store import drafts
+from postoffice.store import drafts, queue_files
 from postoffice.store.batch import Batch, check_place
-from postoffice.store.drafts import Draft
+from postoffice.store.drafts import Draft, QueueRemoval
 from postoffice.store.durability import Durability, Journaled, SyncedFiles
 from postoffice.store.files import failure
 from postoffice.store.journal.journal import Journal
@@ -26,6 +26,7 @@ def commit_batch(
     journal: Journal | None = None,
     enforcement: QuotaEnforcement | None = None,
     pool: FolderPool | None = None,
+    removals: Sequence[QueueRemoval] = (),
 ) -> list[Exception | None]:
     """
     Put messages into all their maildrops; return, for each message, None or its error.
@@ -42,9 +43,12 @@ def commit_batch(
     link in a folder that was moved away is removed.  So a message is in its
     maildrop before that is discarded, or the delivery fails.
     ``pool`` keeps folders open from batch to batch.
+
+    With a journal, ``removals`` are committed with the messages, whatever becomes of these:
+    ``committed`` says so.
     """
     with (pool or FolderPool(keep=0)).borrowed() as folders:
-        batch = Batch(wanted, folders)
+        batch = Batch(wanted, folders, removals)
         durability = SyncedFiles(batch) if journal is None else Journaled(batch, journal)
         with Commit(batch, Reservations(batch, enforcement), durability) as commit:
             commit.run()
@@ -67,6 +71,7 @@ class Commit:
         for turn in self._batch.turns():
             self._settle(turn)
         self._batch.each(self._durability.remove, self._batch.removing())
+        self._batch.remove_others(queue_files.carry_out)
 
     def __enter__(self) -> Commit:
         return self

@@ -39,12 +39,14 @@ class QueueRemoval:
     """
     A message that leaves the queue, with its marks: the record, and the paths of the files.
 
-    ``there`` is whether the message was there when its file was unlinked.
+    ``there`` is whether the message was there when its file was unlinked.  ``committed``: a batch
+    of messages has committed it too; then it is unlinked now, or by a checkpoint.
     """
 
     record: RemoveRecord
     paths: tuple[str, ...]
     there: bool = False
+    committed: bool = False
 
 
 @dataclass(eq=False, slots=True)

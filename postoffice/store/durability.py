@@ -124,6 +124,8 @@ class Journaled:
                 draft.moved = draft.streamed  # the journal owns the file until its checkpoint
             for draft in self._batch.well(self._batch.removing()):
                 self._batch.pledged.update((draft, *draft.beside))
+            for removal in self._batch.others:
+                removal.committed = True
             return
         except OSError as error:
             why = failure("the journal", error)
@@ -162,7 +164,8 @@ class Journaled:
             for draft, refs in self._committed
         ]
         removing = self._batch.well(self._batch.removing())
-        return records + [draft.removal.record for draft in removing if draft.removal is not None]
+        removals = [draft.removal for draft in removing if draft.removal is not None]
+        return records + [one.record for one in (*removals, *self._batch.others)]
 
     def _check_place(self, ref: MaildropRef) -> None:
         """Check that a maildrop is there, and that a checkpoint syncs it.  Raises OSError."""
@@ -189,8 +192,7 @@ class Journaled:
 
     def remove(self, draft: Draft) -> None:
         assert draft.removal is not None
-        queue_files.unlink_message(draft.removal)
-        queue_files.unlink(draft.removal.paths[1:])
+        queue_files.carry_out(draft.removal)
 
     def end(self, *, failed: bool) -> None:
         """Mark the batch as applied, after undoing what failed; or leave it to be recovered."""

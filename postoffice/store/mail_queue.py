@@ -275,8 +275,10 @@ class MailQueue:
         await shield(Deferred.fromCoroutine(finishing))
 
     async def _remove_sent(self, name: str) -> None:
+        """Remove a message: with a batch that comes in, or with others that go."""
         removal = self._removal(name)
-        await self._removals.add(removal)
+        if self._commits is None or not await self._batcher.remove_too(removal):
+            await self._removals.add(removal)
         self._gone(name, removal)
 
     async def _finish(

@@ -188,9 +188,10 @@ def carry_out_all(
     wrong: list[Exception | None] = []
     for removal, ticket in wanted:
         try:
-            unlink_message(removal)
             if ticket is not None:
-                unlink(removal.paths[1:])
+                carry_out(removal)
+            else:
+                unlink_message(removal)
         except OSError as error:
             wrong.append(failure(removal.paths[0], error))
         else:
@@ -207,6 +208,20 @@ def carry_out_all(
         sync_folders(paths[0] for paths in durably)
         unlink(mark for paths in durably for mark in paths[1:])
     return wrong
+
+
+def carry_out(removal: QueueRemoval) -> None:
+    """
+    Unlink a message and its marks; the journal has the removal.
+
+    Raises OSError; then it has left the queue all the same, and a checkpoint unlinks it.
+    """
+    try:
+        unlink_message(removal)
+    except OSError:
+        removal.there = True
+        raise
+    unlink(removal.paths[1:])
 
 
 def unlink_message(removal: QueueRemoval) -> None:

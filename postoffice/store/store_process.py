@@ -15,15 +15,18 @@ from typing import NamedTuple
 from postoffice.model.address import Quota
 from postoffice.model.errors import PostOfficeError
 from postoffice.store import commit
-from postoffice.store.drafts import Draft
+from postoffice.store.drafts import Draft, QueueRemoval
 from postoffice.store.files import MaildropRef
 from postoffice.store.journal.filesystem import JOURNAL
+from postoffice.store.journal.records import RemoveRecord
 from postoffice.store.journal.redo import journal_of
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.open_folders import FolderPool
 from postoffice.store.quota.enforcement import Notice, QuotaEnforcement
 
 Report = tuple[str, str]
+#: A removal from the queue: its record, and the paths of its files.
+RemovalMessage = tuple[RemoveRecord, tuple[str, ...]]
 
 
 class DraftMessage(NamedTuple):
@@ -91,13 +94,15 @@ class CommitResult(NamedTuple):
     What the store process returns for a batch.
 
     ``outcomes`` are those of ``commit.commit_batch``, ``missed`` those of the
-    drafts, ``notices`` are for the owners of maildrops, ``reports`` for the log.
+    drafts, ``notices`` are for the owners of maildrops, ``reports`` for the log.  ``removed`` is,
+    for each removal, whether it was committed, and whether the message was there.
     """
 
     outcomes: list[Exception | None]
     missed: list[dict[MaildropRef, Exception]]
     notices: list[Notice]
     reports: list[Report]
+    removed: list[tuple[bool, bool]]
 
 
 class StoreProcess:
@@ -128,11 +133,14 @@ class StoreProcess:
     def _report(self, level: str, text: str) -> None:
         self._reports.append((level, text))
 
-    def commit_batch(self, messages: Sequence[DraftMessage]) -> CommitResult:
+    def commit_batch(
+        self, messages: Sequence[DraftMessage], removals: Sequence[RemovalMessage]
+    ) -> CommitResult:
         """Commit a batch (``commit.commit_batch``)."""
         drafts = [unpack(message, self._memory) for message in messages]
+        removing = [QueueRemoval(*one) for one in removals]
         outcomes = commit.commit_batch(
-            drafts, self._enforcement.journal, self._enforcement, self._pool
+            drafts, self._enforcement.journal, self._enforcement, self._pool, removing
         )
         for outcome in outcomes:
             if outcome is not None and not isinstance(outcome, (OSError, PostOfficeError)):
@@ -140,7 +148,11 @@ class StoreProcess:
                 self._report("error", f"a bug in the store process: committing failed:\n{bug}")
         reports, self._reports = self._reports, []
         return CommitResult(
-            outcomes, [one.missed for one in drafts], self._enforcement.told(), reports
+            outcomes,
+            [one.missed for one in drafts],
+            self._enforcement.told(),
+            reports,
+            [(one.committed, one.there) for one in removing],
         )
 
     def close(self) -> None:

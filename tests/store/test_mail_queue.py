@@ -356,7 +356,7 @@ def test_what_a_store_process_committed_before_it_died_is_told_of(served, durabi
     small = one.store._batcher._small.committer
     commit_batch = type(small).commit_batch
 
-    def dies(committer, wanted):
+    def dies(committer, wanted, removals=()):
         finish(commit_batch(committer, wanted))
         raise TemporaryFailure("the process has died")
 
@@ -368,7 +368,7 @@ def test_what_a_store_process_committed_before_it_died_is_told_of(served, durabi
     assert came == finish(one.store.queue.names())
     assert len(came) == finish(one.store.queue.usage())[0] == 1
 
-    def dies_at_once(committer, wanted):
+    def dies_at_once(committer, wanted, removals=()):
         raise TemporaryFailure("the process has died")
 
     with monkeypatch.context() as patch:

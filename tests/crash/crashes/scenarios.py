@@ -333,6 +333,19 @@ def sent(world, _):
 
 
 @scenario(Kind(), EACH, TINY)
+def sent_meanwhile(world, _):
+    """What was sent leaves the queue with a group that comes in."""
+    store = world.start()
+    for _ in range(4):
+        store.post(QUEUE)
+    store.finish(2, marked=0)
+    world.rest()
+    store.post_together((QUEUE,), (JOE,), (ANN,), (JOE, QUEUE), ended=3)
+    store.checkpoint()
+    store.post_together((JOE,), (QUEUE,), (ANN,), ended=2)
+
+
+@scenario(Kind(), EACH, TINY)
 def letters(world, _):
     """What failed is told exactly once, to people here and elsewhere."""
     store = world.start()

@@ -335,14 +335,30 @@ class Running:
         finish(delivery.write(self._world.texts[token]))
         return delivery
 
-    def post_together(self, *messages: tuple[str, ...]) -> None:
-        """Post several, while the workers have their hands full: all but two go in one group."""
-        waiting = []
+    def post_together(self, *messages: tuple[str, ...], ended: int = 0) -> None:
+        """
+        Post several, while the workers have their hands full: all but two go in one group.
+
+        Meanwhile the first ``ended`` messages of the queue are sent, and leave it with that group.
+        """
+        waiting, ending = [], []
+        for name, text in queued(self.store)[:ended]:
+            token = next(one for one, its in self._world.texts.items() if its == text)
+            self._note("finishing", ENDED, tokens=(token,))
+            ending.append((name, token))
         for names in messages:
             token = self._world.token()
             waiting.append((names, token, self._write(token, *names)))
         with self._executor.gathering():
             committed = [Deferred.fromCoroutine(one.commit()) for _, _, one in waiting]
+            gone = [
+                Deferred.fromCoroutine(self.store.queue.finish(name, [], whole=True))
+                for name, _ in ending
+            ]
+        for (_, token), done in zip(ending, gone, strict=True):
+            said: list[object] = []
+            done.addBoth(said.append)
+            self._note("finished" if said == [None] else "failed", ENDED, tokens=(token,))
         for (names, token, _), done in zip(waiting, committed, strict=True):
             outcome: list[object] = []
             done.addBoth(outcome.append)
