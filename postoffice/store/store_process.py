@@ -134,7 +134,7 @@ class StoreProcess:
         self._reports.append((level, text))
 
     def commit_batch(
-        self, messages: Sequence[DraftMessage], removals: Sequence[RemovalMessage]
+        self, messages: Sequence[DraftMessage], removals: Sequence[RemovalMessage] = ()
     ) -> CommitResult:
         """Commit a batch (``commit.commit_batch``)."""
         drafts = [unpack(message, self._memory) for message in messages]
