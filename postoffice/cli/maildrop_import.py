@@ -22,8 +22,8 @@ from postoffice.interfaces import IMaildropImport, ImportResult, ImportSource
 from postoffice.model.address import Address
 from postoffice.model.errors import MaildropLocked, PostOfficeError
 
-#: Whose Maildir it is: "maildir" to find out.
-KINDS = ("maildir", "dovecot", "courier", "qmail")
+#: Whose Maildir it is, or the kind of an mbox: "maildir" to find out.
+KINDS = ("maildir", "dovecot", "courier", "qmail", "mbox", "mboxrd")
 COLUMNS: dict[str, Callable[[str], object]] = {"address": Address.parse, "source": str}
 #: So many problems of one maildrop are shown; --json has all.
 MOST = 10
@@ -46,8 +46,13 @@ class _Import:
 @command("import")
 @click.argument("address", type=ADDRESS, required=False)
 @click.argument("source", required=False)
-@click.option("--from", "kind", type=click.Choice(KINDS), help="Whose Maildir it is.")
+@click.option(
+    "--from", "kind", type=click.Choice(KINDS), help="Whose Maildir, or which kind of mbox, it is."
+)
 @click.option("--uidl-format", default="", help="Dovecot's pop3_uidl_format, if it was changed.")
+@click.option(
+    "--reuse-xuidl", is_flag=True, help="Dovecot had pop3_reuse_xuidl: X-UIDL fields count."
+)
 @click.option(
     "--age",
     type=click.Choice(("import", "real")),
@@ -62,6 +67,7 @@ async def import_(
     source: str | None,
     kind: str | None,
     uidl_format: str,
+    reuse_xuidl: bool,
     age: str,
     from_csv: str | None,
     dry_run: bool,
@@ -82,7 +88,7 @@ async def import_(
     (that were, or would be, imported), there (before), copied, left (files that cannot be
     served), warnings, and error or null.
     """
-    common = ImportSource("", _kind(kind), uidl_format, age == "real", dry_run)
+    common = ImportSource("", _kind(kind), uidl_format, age == "real", dry_run, reuse_xuidl)
     imports = list(_imports(common, address, source, from_csv))
     settings = context.settings()
     async with context.open(settings) as plugins:

@@ -113,8 +113,9 @@ class IMaildropMaintenance(Interface):
 @dataclass(frozen=True)
 class ImportSource:
     """
-    A Maildir to import: its path, whose it was ("" to find out), and Dovecot's UIDL format.
+    A Maildir or mbox to import: its path, whose it was ("" to find out), Dovecot's UIDL format.
 
+    ``reuse_xuidl``: an X-UIDL field is the UIDL, as with Dovecot's ``pop3_reuse_xuidl``.
     ``age_real``: retention counts from the arrival at the old server, else from the import.
     ``dry``: nothing is imported, only counted.
     """
@@ -124,6 +125,7 @@ class ImportSource:
     uidl_format: str = ""
     age_real: bool = False
     dry: bool = False
+    reuse_xuidl: bool = False
 
 
 @dataclass
@@ -151,11 +153,11 @@ class IMaildropImport(Interface):
         name: str, source: ImportSource, step: Step | None = None
     ) -> Awaitable[ImportResult]:
         """
-        Put the messages of a Maildir into a maildrop, those that were not imported before.
+        Put the messages of a source into a maildrop, those that were not imported before.
 
         They keep their UIDLs, order, dates and flags. A step is one message. Raises
         MaildropLocked while a session holds the maildrop, CannotImport if there is no such
-        Maildir, TemporaryFailure: the next import goes on where this one stopped.
+        source, TemporaryFailure: the next import goes on where this one stopped.
         """
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from postoffice.interfaces import ExportResult, ExportTarget
 from postoffice.model.errors import CannotExport
 from postoffice.store import drafts, export_record
-from postoffice.store.export_folder import FILE_FLAGS, check_owner, opened
+from postoffice.store.export_folder import FILE_FLAGS, check_owner, opened, replace_file
 from postoffice.store.export_record import ExportRecord, Line
 from postoffice.store.leaving import Leaving, OpenMessage, Unreadable
 from postoffice.store.mbox import MboxText, from_line
@@ -84,6 +84,7 @@ class MboxTarget:
             os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
         except FileNotFoundError:
             self._record.forget()
+            replace_file(self._folder, self._name, b"")
 
     def _rename(self) -> None:
         os.rename(self._part, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)

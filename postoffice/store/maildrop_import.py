@@ -1,5 +1,5 @@
 """
-Import: puts the messages of another server's Maildir into a maildrop.  All functions block.
+Import: puts another server's messages into a maildrop.  All functions block.
 
 Files are linked where both are on one file system, and copied elsewhere, in groups: staged,
 made durable, and then renamed into the maildrop (``merge``).  What was imported is recorded in
@@ -9,24 +9,22 @@ the owner has deleted since.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from shutil import rmtree
 from typing import TypeVar
 
 from postoffice.interfaces import ImportedMessage, ImportResult, ImportSource, Step
-from postoffice.store import drafts, expunge, maildir, merge, names, old_maildir
+from postoffice.store import drafts, expunge, maildir, merge, names, old_maildir, old_mbox
 from postoffice.store.digests import TextDigest
-from postoffice.store.files import failures, make_folder, open_own, open_plain
+from postoffice.store.files import failures, make_folder, open_own
 from postoffice.store.journal.journal import Journal
-from postoffice.store.oddities import NotServed, see_to_compression
-from postoffice.store.old_maildir import OldMessage
-from postoffice.store.text import measure
+from postoffice.store.oddities import NotServed
+from postoffice.store.old_messages import OldMail, OldMessage
 from postoffice.util.atomic_file import sync_folder
 
 #: The record of what was imported, the manifest: JSON lines with n (the place), uidl, size and
@@ -34,10 +32,6 @@ from postoffice.util.atomic_file import sync_folder
 FILE = "postoffice.imported"
 #: So many messages become visible together.
 GROUP = 5000
-#: Flags of a Maildir that mean the same everywhere.
-FLAGS = frozenset("DFPRST")
-#: Errors for which a file is copied: another file system, one of another owner, too many links.
-_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP)
 
 
 Line = dict[str, str | int]
@@ -69,9 +63,7 @@ def bring_in(
     step: Step,
 ) -> ImportResult:
     """Import what is not there.  Raises MaildropLocked, CannotImport, TemporaryFailure."""
-    with failures(source.path):
-        old = old_maildir.read(source)
-    with failures(folder):
+    with failures(source.path), _opened(source) as old, failures(folder):
         if not source.dry:
             os.close(expunge.lock(journal, folder))  # refused now, not after the first group
         known = imported(folder)
@@ -81,9 +73,19 @@ def bring_in(
             result.messages, result.octets = len(work), sum(one.size for one, _ in work)
             return result
         for start in range(0, len(work), GROUP):
-            _bring_in_group(folder, source, journal, hostname, work[start : start + GROUP], result)
-            step(start + len(work[start : start + GROUP]), len(work))
+            group = work[start : start + GROUP]
+            _bring_in_group(folder, old, source, journal, hostname, group, result)
+            step(start + len(group), len(work))
     return result
+
+
+@contextmanager
+def _opened(source: ImportSource) -> Iterator[OldMail]:
+    if source.kind in old_mbox.KINDS or (not source.kind and os.path.isfile(source.path)):
+        with old_mbox.opened(source) as mbox:
+            yield mbox
+    else:
+        yield old_maildir.read(source)
 
 
 def places(messages: Sequence[T], place_of: Callable[[T], int | None]) -> Iterator[tuple[T, int]]:
@@ -155,6 +157,7 @@ def record(folder: str, lines: Sequence[Line]) -> None:
 
 def _bring_in_group(
     folder: str,
+    old: OldMail,
     source: ImportSource,
     journal: Journal,
     hostname: str,
@@ -172,14 +175,16 @@ def _bring_in_group(
                 arrived = min(max(int(message.arrived), 0), int(time.time()))
                 name = f"{arrived}.{name.partition('.')[2]}"
             try:
-                size = _stage_if_there(source.path, message, staged, name, result)
-                if size is None:
+                done = old.stage(message, staged, name)
+                if done is None:
                     continue
             except NotServed as why:
                 result.left.append(f"{message.subpath}: {why}")
                 continue
-            octets += size
-            lines.append({"n": place, "uidl": message.uidl, "size": size, "name": message.base})
+            octets += done.size
+            result.copied += done.copied
+            line: Line = {"n": place, "uidl": message.uidl}
+            lines.append({**line, "size": done.size, "name": message.base})
         moved, there = merge.put_back(folder, staged, journal, again=False)
         record(folder, lines)
         result.messages += moved
@@ -187,61 +192,3 @@ def _bring_in_group(
         result.octets += octets
     finally:
         rmtree(staged, ignore_errors=True)
-
-
-def _stage_if_there(
-    source: str, message: OldMessage, staged: str, name: str, result: ImportResult
-) -> int | None:
-    """``_stage`` it, wherever it is now; None if the old server has removed it meanwhile."""
-    subpath: str | None = message.subpath
-    for _ in range(2):
-        with suppress(FileNotFoundError):
-            return _stage(f"{source}/{subpath}", staged, name, result)
-        subpath = old_maildir.find_again(source, message.base)
-        if subpath is None:
-            return None
-    raise NotServed("the old server renames it again and again")
-
-
-def _stage(path: str, staged: str, name: str, result: ImportResult) -> int:
-    """Link or copy a message under its new name; return its size as it will be sent."""
-    try:
-        fd, status = open_plain(path)
-    except PermissionError as error:
-        raise NotServed("it cannot be read: " + os.strerror(errno.EACCES)) from error
-    try:
-        see_to_compression(fd)
-        measured = measure(fd)
-        box, old = path.rsplit("/", 2)[1:]
-        flags = sorted(FLAGS.intersection(old.partition(":2,")[2]))
-        place = names.with_right_sizes(f"{box}/{name},S=0,W=0", measured, status.st_size)
-        target = f"{staged}/{place}:2,{''.join(flags)}" if box == "cur" else f"{staged}/{place}"
-        if not _linked(path, target, status):
-            _copy(path, target, status)
-            result.copied += 1
-    finally:
-        os.close(fd)
-    return measured.wire
-
-
-def _linked(path: str, target: str, status: os.stat_result) -> bool:
-    """Make a hard link to the file of this status; False if that is not possible."""
-    try:
-        os.link(path, target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
-        return False
-    if os.path.samestat(os.stat(target, follow_symlinks=False), status):
-        return True
-    os.unlink(target)  # another file has taken its place since it was opened
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-
-
-def _copy(path: str, target: str, status: os.stat_result) -> None:
-    copy = drafts.create(target, locked=False)
-    try:
-        drafts.copy_file(path, copy)
-        os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
-    finally:
-        os.close(copy)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 
 from postoffice.interfaces import ImportSource
 from postoffice.model.errors import CannotImport
-from postoffice.store import names, uidlists
+from postoffice.store import drafts, names, uidlists
+from postoffice.store.files import open_plain
 from postoffice.store.maildir import files_of
+from postoffice.store.oddities import NotServed, see_to_compression
+from postoffice.store.old_messages import FLAGS, Distinct, OldMessage, Staged
+from postoffice.store.text import measure
 from postoffice.store.uidlists import OldName, OldNames, base_of
 
 DOVECOT, COURIER, QMAIL = "dovecot", "courier", "qmail"
@@ -18,31 +23,29 @@ DOVECOT, COURIER, QMAIL = "dovecot", "courier", "qmail"
 LISTS = {DOVECOT: "dovecot-uidlist", COURIER: "courierpop3dsizelist"}
 #: The most octets of such a file: of a million messages.
 LONGEST = 256 << 20
-
-
-@dataclass(frozen=True)
-class OldMessage:
-    """A message: its file below the source, its UIDL ("" if none was given), and its times."""
-
-    subpath: str
-    uidl: str
-    order: tuple[int, int, str]
-    size: int
-    arrived: float
-
-    @property
-    def base(self) -> str:
-        """The part of its name that no server changes."""
-        return base_of(os.path.basename(self.subpath))
+#: Errors for which a file is copied: another file system, one of another owner, too many links.
+_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
 class OldMaildir:
-    """All messages, in order, each with a UIDL of its own; and what was odd."""
+    """See ``OldMail``; ``path`` is that of the Maildir."""
 
+    path: str
     kind: str
     messages: list[OldMessage]
     warnings: list[str]
+
+    def stage(self, message: OldMessage, staged: str, name: str) -> Staged | None:
+        """See ``OldMail``: a hard link, or a copy where that is not possible."""
+        subpath: str | None = message.subpath
+        for _ in range(2):
+            with suppress(FileNotFoundError):
+                return _stage(f"{self.path}/{subpath}", staged, name)
+            subpath = _find_again(self.path, message.base)
+            if subpath is None:
+                return None
+        raise NotServed("the old server renames it again and again")
 
 
 def read(source: ImportSource) -> OldMaildir:
@@ -55,12 +58,14 @@ def read(source: ImportSource) -> OldMaildir:
     kind = source.kind or next((one for one in LISTS if _has(path, LISTS[one])), QMAIL)
     old = _list(path, kind, source.uidl_format)
     messages = {one.base: one for one in _messages(path, kind, old)}  # one that moved is in cur
-    warnings = [f"{old.damaged} lines of {LISTS[kind]} cannot be read"] if old.damaged else []
+    distinct = Distinct()
+    if old.damaged:
+        distinct.warnings.append(f"{old.damaged} lines of {LISTS[kind]} cannot be read")
     ordered = sorted(messages.values(), key=lambda one: one.order)
-    return OldMaildir(kind, list(_distinct(ordered, warnings.append)), warnings)
+    return OldMaildir(path, kind, list(distinct.of(ordered)), distinct.warnings)
 
 
-def find_again(path: str, base: str) -> str | None:
+def _find_again(path: str, base: str) -> str | None:
     """Where a message is now, because the old server has set a flag; None if it is gone."""
     return next((at for at, _ in files_of(path) if base_of(os.path.basename(at)) == base), None)
 
@@ -100,30 +105,45 @@ def _messages(path: str, kind: str, old: OldNames) -> Iterator[OldMessage]:
         yield OldMessage(subpath, uidl, (first, second, base), status.st_size, arrived)
 
 
-def _distinct(
-    messages: Iterable[OldMessage], warn: Callable[[str], object]
-) -> Iterator[OldMessage]:
-    """Give a new UIDL to each message without one, or one that POP3 cannot show, or a twin's."""
-    taken: set[str] = set()
-    counts = {"no UIDL yet": 0, "a UIDL that POP3 does not allow": 0, "the UIDL of another": 0}
-    for one in messages:
-        if not one.uidl:
-            why = "no UIDL yet"
-        elif not names.is_uidl(one.uidl):
-            why = "a UIDL that POP3 does not allow"
-        else:
-            why = "the UIDL of another" if one.uidl in taken else ""
-        if why:
-            counts[why] += 1
-            one = replace(one, uidl=_new_uidl(one))
-        taken.add(one.uidl)
-        yield one
-    for why, count in counts.items():
-        if count:
-            warn(f"{count} of the messages have {why} at the old server: they get new ones")
+def _stage(path: str, staged: str, name: str) -> Staged:
+    """Link or copy a message under its new name."""
+    try:
+        fd, status = open_plain(path)
+    except PermissionError as error:
+        raise NotServed("it cannot be read: " + os.strerror(errno.EACCES)) from error
+    try:
+        see_to_compression(fd)
+        measured = measure(fd)
+        box, old = path.rsplit("/", 2)[1:]
+        flags = sorted(FLAGS.intersection(old.partition(":2,")[2]))
+        place = names.with_right_sizes(f"{box}/{name},S=0,W=0", measured, status.st_size)
+        target = f"{staged}/{place}:2,{''.join(flags)}" if box == "cur" else f"{staged}/{place}"
+        copied = not _linked(path, target, status)
+        if copied:
+            _copy(path, target, status)
+    finally:
+        os.close(fd)
+    return Staged(measured.wire, copied)
 
 
-def _new_uidl(message: OldMessage) -> str:
-    """The same each time, so that an import that is run again finds the message."""
-    said = f"{message.uidl}\n{message.base}".encode("utf-8", "surrogateescape")
-    return "o" + blake2b(said, digest_size=20).hexdigest()
+def _linked(path: str, target: str, status: os.stat_result) -> bool:
+    """Make a hard link to the file of this status; False if that is not possible."""
+    try:
+        os.link(path, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        return False
+    if os.path.samestat(os.stat(target, follow_symlinks=False), status):
+        return True
+    os.unlink(target)  # another file has taken its place since it was opened
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
+def _copy(path: str, target: str, status: os.stat_result) -> None:
+    copy = drafts.create(target, locked=False)
+    try:
+        drafts.copy_file(path, copy)
+        os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    finally:
+        os.close(copy)

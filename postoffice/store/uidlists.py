@@ -11,7 +11,12 @@ from typing import NamedTuple
 UIDL_FORMAT = "%08Xu%08Xv"
 #: A part of a format: in braces, as Dovecot 2.4 has it; or a width, modifiers and a letter; or "%".
 _PART = re.compile(r"%(?:(%)|\{([^{}]*)\}|(\d*)([A-Z]*)([a-z]))")
-_LETTERS = {"u": "uid", "v": "uidvalidity", "f": "filename", "g": "guid"}
+_LETTERS = {"u": "uid", "v": "uidvalidity", "f": "filename", "g": "guid", "m": "md5"}
+#: What a format can have, by the kind of the mailbox.
+_FACTS = {
+    "maildir": ("uid", "uidvalidity", "filename", "guid"),
+    "mbox": ("uid", "uidvalidity", "md5", "guid"),
+}
 _HEX = re.compile(r"hex(?:\((\d{1,2})\))?\Z")
 _NUMBER = re.compile(r"\d{0,18}")
 #: Courier writes these, and what cannot be in a UIDL, as "+" and two hex digits.
@@ -50,11 +55,11 @@ def base_of(name: str) -> str:
 # -- Dovecot -----------------------------------------------------------------------------------
 
 
-def uidl_format(form: str) -> Callable[[Mapping[str, str]], str]:
+def uidl_format(form: str, kind: str = "maildir") -> Callable[[Mapping[str, str]], str]:
     """
-    Return what makes a UIDL of uid, uidvalidity, filename and guid, by a ``pop3_uidl_format``.
+    Return what makes a UIDL of uid, uidvalidity, filename or md5, and guid.
 
-    Raises ValueError.
+    ``form`` is a ``pop3_uidl_format``, of Dovecot before 2.4 or since.  Raises ValueError.
     """
 
     def make(facts: Mapping[str, str]) -> str:
@@ -63,8 +68,8 @@ def uidl_format(form: str) -> Callable[[Mapping[str, str]], str]:
     try:
         if "%" in _PART.sub("", form):
             raise ValueError("nothing known follows a %")
-        one = {"uid": "1", "uidvalidity": "1", "filename": "one", "guid": "one"}
-        if make(one) == make({**one, "uid": "2", "filename": "two", "guid": "two"}):
+        one = {**dict.fromkeys(_FACTS[kind], "one"), "uid": "1", "uidvalidity": "1"}
+        if make(one) == make({**dict.fromkeys(one, "two"), "uid": "2", "uidvalidity": "1"}):
             raise ValueError("it is the same for all messages")
     except (KeyError, ValueError) as why:
         raise ValueError(f"{form!r} is no pop3_uidl_format that is known here: {why}") from why

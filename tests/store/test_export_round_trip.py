@@ -71,7 +71,7 @@ def store(tmp_path_factory):
     journal.close()
 
 
-@pytest.mark.parametrize("form", ["maildir"])
+@pytest.mark.parametrize("form", ["maildir", "mbox"])
 @settings(max_examples=30, deadline=None)
 @given(messages=MESSAGES)
 def test_what_was_exported_comes_back(store, form, messages):

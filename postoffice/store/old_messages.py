@@ -1,0 +1,102 @@
+"""What an import needs of another server's mail, of whatever format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import NamedTuple, Protocol, TypeVar
+
+from postoffice.store import names
+from postoffice.store.uidlists import base_of
+
+#: Flags of a Maildir that mean the same everywhere.
+FLAGS = frozenset("DFPRST")
+
+
+@dataclass(frozen=True)
+class OldMessage:
+    """
+    A message at the old server: where it is, its UIDL ("" if none was given), and its times.
+
+    ``order`` sorts the messages of one list.
+    """
+
+    subpath: str
+    uidl: str
+    order: tuple[int, int, str]
+    size: int
+    arrived: float
+
+    @property
+    def base(self) -> str:
+        """What the server calls it, and never changes: a part of its name."""
+        return base_of(self.subpath.rpartition("/")[2])
+
+
+class Staged(NamedTuple):
+    """A message that was staged: its octets as it is sent, and whether it is a copy or a link."""
+
+    size: int
+    copied: bool
+
+
+M = TypeVar("M", bound=OldMessage)
+
+
+class OldMail(Protocol):
+    """The mail of one user at another server."""
+
+    @property
+    def kind(self) -> str:
+        """Whose it was, or its format."""
+
+    @property
+    def messages(self) -> list[OldMessage]:
+        """All messages in order, each with a UIDL of its own."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was odd."""
+
+    def stage(self, message: OldMessage, staged: str, name: str) -> Staged | None:
+        """
+        Put a message under this name into ``new`` or ``cur`` of a folder, with sizes and flags.
+
+        None if the server has removed it meanwhile.  Raises NotServed, OSError.
+        """
+
+
+@dataclass
+class Distinct:
+    """Gives a new UIDL to each message without one, or one that POP3 cannot show, or a twin's."""
+
+    warnings: list[str] = field(default_factory=list)
+
+    def of(self, messages: Iterable[M]) -> Iterator[M]:
+        """Yield the messages, each with its UIDL, and then say in ``warnings`` what was odd."""
+        taken: set[str] = set()
+        counts = {"no UIDL yet": 0, "a UIDL that POP3 does not allow": 0, "the UIDL of another": 0}
+        for one in messages:
+            if not one.uidl:
+                why = "no UIDL yet"
+            elif not names.is_uidl(one.uidl):
+                why = "a UIDL that POP3 does not allow"
+            else:
+                why = "the UIDL of another" if one.uidl in taken else ""
+            if why:
+                counts[why] += 1
+                one = replace(one, uidl=_new_uidl(one))
+            taken.add(one.uidl)
+            yield one
+        for why, count in counts.items():
+            if count:
+                self.warnings.append(
+                    f"{count} of the messages have {why} at the old server: they get new ones"
+                )
+
+
+def _new_uidl(message: OldMessage) -> str:
+    """The same each time, so that an import that is run again finds the message."""
+    said = f"{message.uidl}\n{message.base}".encode("utf-8", "surrogateescape")
+    return "o" + blake2b(said, digest_size=20).hexdigest()
