@@ -1,4 +1,4 @@
-"""``postoffice maildrop import``: puts the mail of another server's Maildirs into maildrops."""
+"""``postoffice maildrop import``: puts the mail of another server into maildrops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ from postoffice.model.errors import MaildropLocked, PostOfficeError
 
 #: Whose Maildir it is, or the kind of an mbox: "maildir" to find out.
 KINDS = ("maildir", "dovecot", "courier", "qmail", "mbox", "mboxrd")
-COLUMNS: dict[str, Callable[[str], object]] = {"address": Address.parse, "source": str}
+COLUMNS: dict[str, Callable[[str], object]] = {
+    "address": Address.parse,
+    "source": str,
+    "uidls": str,
+}
 #: So many problems of one maildrop are shown; --json has all.
 MOST = 10
 
@@ -53,6 +57,7 @@ class _Import:
 @click.option(
     "--reuse-xuidl", is_flag=True, help="Dovecot had pop3_reuse_xuidl: X-UIDL fields count."
 )
+@click.option("--uidls", metavar="FILE", help="A table of doveadm fetch about the mailbox.")
 @click.option(
     "--age",
     type=click.Choice(("import", "real")),
@@ -68,18 +73,20 @@ async def import_(
     kind: str | None,
     uidl_format: str,
     reuse_xuidl: bool,
+    uidls: str | None,
     age: str,
     from_csv: str | None,
     dry_run: bool,
 ) -> Answer:
     """
-    Import the mail of another server's Maildir.
+    Import the mail of another server's Maildir or mbox.
 
-    The messages of the Maildir SOURCE are put into the maildrop of ADDRESS.  They keep
-    their UIDLs and their order, so that no mail program fetches one again; also their dates
-    and flags.  UIDLs come from Dovecot's dovecot-uidlist, Courier's courierpop3dsizelist,
-    or the names of the files (qmail, vpopmail).  Where SOURCE is on the file system of the
-    store, files are hard links; otherwise they are copied.  SOURCE is not changed.
+    The messages of SOURCE, a Maildir or an mbox, are put into the maildrop of ADDRESS.
+    They keep their UIDLs and their order, so that no mail program fetches one again; also
+    their dates and flags.  UIDLs come from Dovecot's dovecot-uidlist, Courier's
+    courierpop3dsizelist, the names of the files (qmail, vpopmail), or the X-UIDL fields of
+    an mbox.  Where a Maildir is on the file system of the store, files are hard links;
+    otherwise they are copied.  SOURCE is not changed.
 
     A second import adds only what is new, and finishes one that was interrupted.  The quota
     does not limit an import.  The command is refused during a POP3 session.
@@ -88,8 +95,10 @@ async def import_(
     (that were, or would be, imported), there (before), copied, left (files that cannot be
     served), warnings, and error or null.
     """
-    common = ImportSource("", _kind(kind), uidl_format, age == "real", dry_run, reuse_xuidl)
-    imports = list(_imports(common, address, source, from_csv))
+    if uidls is not None and from_csv is not None:
+        raise click.UsageError("--uidls and --from-csv exclude one another: the file may say uidls")
+    how = (uidl_format, age == "real", dry_run, reuse_xuidl, uidls or "")
+    imports = list(_imports(ImportSource("", _kind(kind), *how), address, source, from_csv))
     settings = context.settings()
     async with context.open(settings) as plugins:
         if not IMaildropImport.providedBy(plugins.store):
@@ -112,7 +121,9 @@ def _imports(
     if path is None:
         if address is None or source is None:
             raise click.UsageError("give ADDRESS and SOURCE, or --from-csv")
-        yield _Import(address.normal, replace(common, path=os.path.abspath(source)))
+        uidls = os.path.abspath(common.uidls) if common.uidls else ""
+        source = os.path.abspath(source)
+        yield _Import(address.normal, replace(common, path=source, uidls=uidls))
         return
     if address is not None:
         raise click.UsageError("ADDRESS and --from-csv exclude one another")
@@ -122,11 +133,12 @@ def _imports(
                 if isinstance(record, records.BadRecord):
                     raise record
                 values = records.parsed(record, COLUMNS)
-                if values.keys() != COLUMNS.keys():
+                if not {"address", "source"} <= values.keys():
                     raise records.BadRecord(record.line, "it needs an address and a source")
                 where = os.path.abspath(str(values["source"]))
+                table = os.path.abspath(str(values["uidls"])) if "uidls" in values else ""
                 name = cast(Address, values["address"]).normal
-                yield _Import(name, replace(common, path=where))
+                yield _Import(name, replace(common, path=where, uidls=table))
     except records.BadRecord as why:
         raise Refused(f"{path}:{why.line}: {why}") from why
     except OSError as error:

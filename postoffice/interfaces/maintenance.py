@@ -115,6 +115,7 @@ class ImportSource:
     """
     A Maildir or mbox to import: its path, whose it was ("" to find out), Dovecot's UIDL format.
 
+    ``uidls`` is the path of a table that ``doveadm fetch`` has made, or "".
     ``reuse_xuidl``: an X-UIDL field is the UIDL, as with Dovecot's ``pop3_reuse_xuidl``.
     ``age_real``: retention counts from the arrival at the old server, else from the import.
     ``dry``: nothing is imported, only counted.
@@ -126,6 +127,7 @@ class ImportSource:
     age_real: bool = False
     dry: bool = False
     reuse_xuidl: bool = False
+    uidls: str = ""
 
 
 @dataclass

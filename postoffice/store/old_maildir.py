@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postoffice.interfaces import ImportSource
 from postoffice.model.errors import CannotImport
-from postoffice.store import drafts, names, uidlists
+from postoffice.store import doveadm_table, drafts, names, uidlists
+from postoffice.store.doveadm_table import Row
 from postoffice.store.files import open_plain
 from postoffice.store.maildir import files_of
+from postoffice.store.mbox_reader import Header, Span
 from postoffice.store.oddities import NotServed, see_to_compression
 from postoffice.store.old_messages import FLAGS, Distinct, OldMessage, Staged
 from postoffice.store.text import measure
@@ -56,11 +58,17 @@ def read(source: ImportSource) -> OldMaildir:
             raise CannotImport(f"{path} is no Maildir: there is no folder {box} in it")
         os.listdir(f"{path}/{box}")  # a folder that we may not read is not an empty one
     kind = source.kind or next((one for one in LISTS if _has(path, LISTS[one])), QMAIL)
-    old = _list(path, kind, source.uidl_format)
-    messages = {one.base: one for one in _messages(path, kind, old)}  # one that moved is in cur
     distinct = Distinct()
+    table = _table(source, kind, distinct.warnings) if source.uidls else {}
+    old = _list(path, kind, source.uidl_format, table)
     if old.damaged:
         distinct.warnings.append(f"{old.damaged} lines of {LISTS[kind]} cannot be read")
+    if old.missing:
+        distinct.warnings.append(f"{old.missing} messages in {source.uidls} are not in the Maildir")
+    found = _messages(path, kind, old, distinct.warnings)
+    messages = {one.base: one for one in found}  # one that moved is in cur
+    if kind == DOVECOT and source.reuse_xuidl:
+        messages = {base: _with_xuidl(path, one, old) for base, one in messages.items()}
     ordered = sorted(messages.values(), key=lambda one: one.order)
     return OldMaildir(path, kind, list(distinct.of(ordered)), distinct.warnings)
 
@@ -74,7 +82,39 @@ def _has(path: str, name: str) -> bool:
     return os.path.lexists(f"{path}/{name}")
 
 
-def _list(path: str, kind: str, form: str) -> OldNames:
+def _table(source: ImportSource, kind: str, warnings: list[str]) -> Mapping[int, Row]:
+    """Read what doveadm said of the mailbox.  Raises CannotImport."""
+    if kind != DOVECOT:
+        raise CannotImport(f"{source.path} is no Maildir of Dovecot: no table is for it")
+    try:
+        with open(source.uidls, encoding="utf-8", errors="surrogateescape") as file:
+            table = doveadm_table.parse(file.read(LONGEST))
+    except ValueError as why:
+        raise CannotImport(f"{source.uidls}: {why}") from why
+    except OSError as error:
+        raise CannotImport(f"reading {source.uidls} failed: {error.strerror}") from error
+    if table.damaged:
+        warnings.append(f"{table.damaged} lines of {source.uidls} cannot be read")
+    return table.rows
+
+
+def _with_xuidl(path: str, message: OldMessage, old: OldNames) -> OldMessage:
+    """The message with the UIDL of its X-UIDL field, if it has one and no UIDL of its own."""
+    known = old.names.get(message.base)
+    if known is None or known.own:
+        return message
+    with suppress(OSError):  # it moves, or cannot be read: staging it says so
+        fd, status = open_plain(f"{path}/{message.subpath}")
+        try:
+            header = Header(fd, Span(0, 0, status.st_size, 0))
+        finally:
+            os.close(fd)
+        uidl = header.notes.get(b"x-uidl", b"").decode("ascii", "replace")
+        return replace(message, uidl=uidl or message.uidl)
+    return message
+
+
+def _list(path: str, kind: str, form: str, table: Mapping[int, Row]) -> OldNames:
     name = LISTS.get(kind)
     if name is None or (kind == COURIER and not _has(path, name)):
         return OldNames({})
@@ -83,26 +123,32 @@ def _list(path: str, kind: str, form: str) -> OldNames:
             text = os.fsdecode(file.read(LONGEST))
         if kind == COURIER:
             return uidlists.courier(text)
-        return uidlists.dovecot(text, form or uidlists.UIDL_FORMAT)
+        return uidlists.dovecot(text, form or uidlists.UIDL_FORMAT, table)
     except FileNotFoundError:
         raise CannotImport(f"{path} has no {name}, which has the UIDLs") from None
     except ValueError as why:
         raise CannotImport(f"{path}/{name}: {why}") from why
 
 
-def _messages(path: str, kind: str, old: OldNames) -> Iterator[OldMessage]:
+def _messages(path: str, kind: str, old: OldNames, warnings: list[str]) -> Iterator[OldMessage]:
+    differ = 0
     for subpath, status in files_of(path):
         base, written = base_of(os.path.basename(subpath)), status.st_mtime
         known = old.names.get(base)
         arrived = written if kind == DOVECOT else names.time_of(base, written)
         if kind == DOVECOT:  # one without a UID is newer than all that have one
-            uidl, (first, second) = known or OldName("", (2, int(names.time_of(base, written))))
+            name = known or OldName("", (2, int(names.time_of(base, written))))
+            uidl, (first, second), arrived = name.uidl, name.order, name.received or arrived
+            wire = names.sizes_of(base).wire
+            differ += None not in (name.size, wire) and name.size != wire
         elif kind == COURIER:
             uidl = known.uidl if known else "" if old.names else uidlists.courier_uidl(base)
             first, second = 0, uidlists.number_before(base)
         else:
             uidl, first, second = base, 0, int(written)
         yield OldMessage(subpath, uidl, (first, second, base), status.st_size, arrived)
+    if differ:
+        warnings.append(f"{differ} of the messages have another size than the table says")
 
 
 def _stage(path: str, staged: str, name: str) -> Staged:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from hashlib import md5
 from typing import NamedTuple
 
+from postoffice.store.doveadm_table import Row
+
 #: Dovecot's default for ``pop3_uidl_format``.
 UIDL_FORMAT = "%08Xu%08Xv"
 #: A part of a format: in braces, as Dovecot 2.4 has it; or a width, modifiers and a letter; or "%".
@@ -34,17 +36,30 @@ def _octets(name: str) -> bytes:
 
 
 class OldName(NamedTuple):
-    """The UIDL of a message at its old server; ``order`` sorts the messages of one list."""
+    """
+    The UIDL of a message at its old server; ``order`` sorts the messages of one list.
+
+    ``own``: the message has this UIDL by itself, not by a format.  ``received``, in seconds, and
+    ``size`` are what a table says.
+    """
 
     uidl: str
     order: tuple[int, int]
+    own: bool = False
+    received: int | None = None
+    size: int | None = None
 
 
 class OldNames(NamedTuple):
-    """The old names by ``base_of`` the files, and how many lines of the list were damaged."""
+    """
+    The old names by ``base_of`` the files, and how many lines of the list were damaged.
+
+    ``missing`` is how many rows of a table are not in the list.
+    """
 
     names: Mapping[str, OldName]
     damaged: int = 0
+    missing: int = 0
 
 
 def base_of(name: str) -> str:
@@ -100,17 +115,19 @@ def _filtered(text: str, name: str) -> str:
     return {"lower": str.lower, "upper": str.upper}[name](text)
 
 
-def dovecot(text: str, form: str) -> OldNames:
+def dovecot(text: str, form: str, table: Mapping[int, Row] | None = None) -> OldNames:
     """
     Read a ``dovecot-uidlist``: ``UID [P<uidl>] [O<place>] [G<guid>] … :NAME`` after a header.
 
     A P field is the UIDL, or says with no value that the name is.  Messages with an O field
-    come first, by it; the others by their UIDs.  Raises ValueError.
+    come first, by it; the others by their UIDs.  What ``table`` says of a UID counts more.
+    Raises ValueError.
     """
+    table = table or {}
     make, lines = uidl_format(form), text.removesuffix("\n").split("\n")
     version, validity = _dovecot_header(lines[0] if lines else "")
     names: dict[str, OldName] = {}
-    damaged = 0
+    damaged = matched = 0
     for line in lines[1:]:
         uid, _, rest = line.partition(" ")
         fields, colon, name = ("", ":", rest) if version == "1" else f" {rest}".partition(" :")
@@ -125,11 +142,18 @@ def dovecot(text: str, form: str) -> OldNames:
             "filename": base,
             "guid": said.get("G") or base,
         }
-        uidl = (said["P"] or base) if "P" in said else make(facts)
-        place = said.get("O", "")
+        row = table.get(int(uid), Row(int(uid)))
+        if row.guid and said.get("G", row.guid) != row.guid:
+            raise ValueError(f"the table is of another mailbox: the GUIDs of UID {uid} differ")
+        matched += row.uid in table
+        facts["guid"] = row.guid or facts["guid"]
+        own = "P" in said or bool(row.uidl)
+        uidl = row.uidl or ((said["P"] or base) if "P" in said else make(facts))
+        place = said.get("O", "") if row.place is None else str(row.place)
         ordered = place.isdecimal() and place.isascii()
-        names[base] = OldName(uidl, (0, int(place)) if ordered else (1, int(uid)))
-    return OldNames(names, damaged)
+        order = (0, int(place)) if ordered else (1, int(uid))
+        names[base] = OldName(uidl, order, own, row.received, row.size)
+    return OldNames(names, damaged, len(table) - matched)
 
 
 def _dovecot_header(line: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -65,3 +66,35 @@ def test_uidls_and_an_order_that_dovecot_has_taken_over_itself(run, ask, office,
     run("maildrop", "import", ANN, str(home / "Maildir"))
     assert ours(office) == listed
     assert {"old.1", "a/b:c"} < {uidl for uidl, _ in listed}
+
+
+@pytest.mark.parametrize("location", ["mdbox", "sdbox"])
+@pytest.mark.parametrize("form", ["%08Xu%08Xv", "%g"])
+def test_mailboxes_that_are_no_maildirs(run, ask, office, home, location, form):
+    """With what `doveadm backup` makes of them, and a table of `doveadm fetch`."""
+    run("account", "add", ANN, "--generate")
+    shutil.rmtree(home / "Maildir")
+    spaces = "namespace inbox {\n  inbox = yes\n  separator = /\n}"
+    options = {"location": f"{location}:{home}/{location}", "more": spaces}
+    assert dovecots.listed(home, form, **options) == []
+    for text in FILES.values():
+        dovecots.run_as_mail(home, "doveadm", "save", "-m", "INBOX", text=text)
+    listed = dovecots.listed(home, form, **options)
+    assert len(listed) == len(FILES)
+    fields = "uid guid pop3.uidl pop3.order date.received.unixtime size.virtual"
+    table = dovecots.run_as_mail(home, "doveadm", "-f", "tab", "fetch", fields, "mailbox", "INBOX")
+    dovecots.run_as_mail(home, "doveadm", "backup", f"maildir:{home}/Maildir")
+    (home / "table").write_text(table)
+    words = (str(home / "Maildir"), "--uidls", str(home / "table"), "--uidl-format", form)
+    (said,) = ask("maildrop", "import", ANN, *words)["maildrops"]
+    assert (said["kind"], said["warnings"]) == ("dovecot", [])
+    assert ours(office) == listed
+
+
+def test_x_uidl_fields(run, ask, office, home):
+    run("account", "add", ANN, "--generate")
+    (home / "Maildir/new/1700000009.M1.host").write_text("Subject: x\nX-UIDL:  a/b\n\n")
+    listed = dovecots.listed(home, more="pop3_reuse_xuidl = yes")
+    ask("maildrop", "import", ANN, str(home / "Maildir"), "--reuse-xuidl")
+    assert ours(office) == listed
+    assert "a/b" in dict(listed)

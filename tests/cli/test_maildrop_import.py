@@ -82,6 +82,55 @@ def test_dovecot_s_messages_keep_uidl_order_date_and_flags(ask, ann, old):
     assert all(names.time_of(file.name, 0) > time.time() - 1000 for file in files)
 
 
+TABLE = "uid\tguid\tpop3.uidl\tpop3.order\tdate.received.unixtime\tsize.virtual\n"
+
+
+def test_a_table_says_more_than_the_maildir(ask, ann, old, tmp_path):
+    for number in range(1, 5):
+        put(old, f"new/{number}.a,W={number}")
+    dovecot(old, *(f"{n} P{n} Gg{n} :{n}.a,W={n}" for n in range(1, 5)))
+    (tmp_path / "table").write_text(
+        TABLE + "4\tg4\ta\x01tb\t\t100\t4\n2\tg2\ttwo\t1\t100\t99\n3\tg3\t\t2\t\t\nx\n9\t\t\t\t\t\n"
+    )
+    said = imported(ask, old, "--uidls", "table", "--age", "real")
+    assert [why.replace(str(tmp_path / "table"), "FILE") for why in said["warnings"]] == [
+        "1 lines of FILE cannot be read",
+        "1 messages in FILE are not in the Maildir",
+        "1 of the messages have another size than the table says",
+        "1 of the messages have a UIDL that POP3 does not allow at the old server: they get new "
+        "ones",
+    ]
+    assert uidls(ann)[:3] == ["two", "3", "1"]
+    assert entries(ann)[0].name.startswith("new/100.M")
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        (TABLE + "1\tother\t\t\t\t\n", "the table is of another mailbox: the GUIDs of UID 1"),
+        ("nonsense\n", "its first line is not that of a doveadm table"),
+        (None, "reading "),
+    ],
+)
+def test_a_table_that_cannot_be_used(ask, ann, old, tmp_path, table, why):
+    put(old, "new/1.a")
+    dovecot(old, "1 Gg1 :1.a")
+    if table is not None:
+        (tmp_path / "table").write_text(table)
+    assert why in imported(ask, old, "--uidls", "table", status=1)["error"]
+    said = imported(ask, old, "--uidls", "table", "--from", "qmail", status=1)
+    assert "is no Maildir of Dovecot" in said["error"]
+
+
+def test_x_uidl_fields_count_if_they_are_asked_for(ask, ann, old):
+    put(old, "new/1.a", "X-UIDL: one\n\n")
+    put(old, "new/2.a", "X-UIDL: two\n\n")
+    put(old, "new/3.a", "Subject: 3\n\n")
+    dovecot(old, "1 :1.a", "2 Pown :2.a", "3 :3.a")
+    imported(ask, old, "--reuse-xuidl")
+    assert uidls(ann) == ["one", "own", "0000000300000001"]
+
+
 def test_courier_s_and_qmail_s_messages(ask, ann, old):
     put(old, "cur/20.a,S=5:2,S", age=9)
     put(old, "new/10.b", age=5)
@@ -276,6 +325,16 @@ def test_many_from_a_file_and_one_s_fault_costs_only_that_one(run, ask, ann, old
     assert lines[1].startswith(f"{ANN}: import failed: {tmp_path}/gone is no Maildir")
     assert lines[2].startswith(f"{ANN}: 1 message, ")
     assert uidls(ann) == ["1.a"]
+
+
+def test_a_file_may_name_a_table_for_each(run, ann, old, tmp_path):
+    put(old, "new/1.a")
+    dovecot(old, "1 :1.a")
+    (tmp_path / "table").write_text(TABLE + "1\t\tone\t\t\t\n")
+    (tmp_path / "all.csv").write_text(f"address,source,uidls\n{ANN},old,table\n")
+    run("maildrop", "import", "--from-csv", "all.csv", "--uidls", "table", status=2)
+    run("maildrop", "import", "--from-csv", "all.csv")
+    assert uidls(ann) == ["one"]
 
 
 @pytest.mark.parametrize("words", [(), (ANN,), (ANN, "old", "--from-csv", "x")])

@@ -54,20 +54,20 @@ def test_a_list_of_dovecot():
         "nonsense\n"
         "9 G1 :3.c:2,S\n"
     )
-    names, damaged = dovecot(text, "%u-%g")
+    names, damaged, _ = dovecot(text, "%u-%g")
     assert damaged == 1
     assert names == {
         "1.a": OldName("3-1.a", (1, 3)),
         "2.b,S=10": OldName("4-2.b,S=10", (1, 4)),
         "3.c": OldName("9-1", (1, 9)),
-        "4.d": OldName("4.d", (1, 6)),
+        "4.d": OldName("4.d", (1, 6), own=True),
         "5.e": OldName("7-guid", (0, 2)),
-        "6.f": OldName("x:y", (0, 1)),
+        "6.f": OldName("x:y", (0, 1), own=True),
     }
 
 
 def test_a_list_of_an_old_dovecot():
-    names, damaged = dovecot("1 1467912345 20\n17 1.a:2,S\n", UIDL_FORMAT)
+    names, damaged, _ = dovecot("1 1467912345 20\n17 1.a:2,S\n", UIDL_FORMAT)
     assert (names, damaged) == ({"1.a": OldName("00000011577e9099", (1, 17))}, 0)
 
 
@@ -84,7 +84,7 @@ def test_a_list_of_an_old_dovecot():
     ],
 )
 def test_a_list_of_courier(text, uidl):
-    assert courier(text) == ({"1.a": OldName(uidl, (0, 0))}, 0)
+    assert courier(text) == ({"1.a": OldName(uidl, (0, 0))}, 0, 0)
 
 
 def test_courier_writes_odd_octets_in_hex():
@@ -112,6 +112,6 @@ NAMES = st.text(st.characters(exclude_characters="/\0\n:"), min_size=1, max_size
 @given(st.dictionaries(NAMES, st.integers(1, 2**32 - 1), max_size=5))
 def test_each_file_has_what_dovecot_wrote(uids):
     text = "".join(f"{uid} :{name}:2,S\n" for name, uid in uids.items())
-    names, damaged = dovecot(f"3 V9 N1 Gx\n{text}", "%u")
+    names, damaged, _ = dovecot(f"3 V9 N1 Gx\n{text}", "%u")
     assert damaged == 0
     assert names == {name: OldName(str(uid), (1, uid)) for name, uid in uids.items()}

@@ -277,6 +277,9 @@ def furnish(office, root: Path) -> None:
     for box in ("new", "cur"):
         (root / "srv/mail/ann/Maildir" / box).mkdir(parents=True)
     (root / "srv/mail/ann/Maildir/new/1769791000.old").write_bytes(text)
+    (root / "srv/mail/ann/Maildir/dovecot-uidlist").write_text("3 V1 N2 Gx\n1 :1769791000.old\n")
+    (root / "srv/mail/ann.tab").write_text("uid\tguid\n1\tx\n")
+    (root / "srv/mail/ann.mbox").write_text("From x Sat Jan  3 01:05:34 1996\nSubject: x\n\n")
     (root / "srv/mail/all.csv").write_text(
         f"address,source\nann@example.net,{root}/srv/mail/ann/Maildir\n"
     )
