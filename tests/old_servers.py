@@ -135,8 +135,9 @@ class Dovecot(OldServer):
     def add(
         self, address: str, password: str, form: str = "%08Xu%08Xv", kind: str = "maildir"
     ) -> None:
-        """Make an account; ``form`` is its pop3_uidl_format."""
+        """Make an account, or make it anew; ``form`` is its pop3_uidl_format."""
         home = self.home(address)
+        shutil.rmtree(home, ignore_errors=True)
         home.mkdir()
         if kind == "maildir":
             make_maildir(self.maildir(address))

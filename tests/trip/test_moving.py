@@ -118,10 +118,17 @@ def moves(collect, office, ours):
     It sees only what is new.
     """
 
-    def moves(program: str, server: OldServer, address: str, *options: str) -> None:
+    def moves(
+        program: str,
+        server: OldServer,
+        address: str,
+        options: Callable[[], list[str]] = list,
+        source: Path | None = None,
+    ) -> None:
         assert collect(program, address, server.port) == OLD
         office.account(address, PASSWORD)
-        ours("maildrop", "import", address, str(server.maildir(address)), *options)
+        words = options()
+        ours("maildrop", "import", address, str(source or server.maildir(address)), *words)
         post(office, address, "new")
         assert collect(program, address, office.pop3) == ["new"]
         assert collect(program, address, office.pop3) == []
@@ -130,11 +137,45 @@ def moves(collect, office, ours):
 
 
 @pytest.mark.parametrize(("form", "program"), list(zip(FORMATS, cycle(PROGRAMS))))
-def test_from_dovecot(moves, dovecot, form, program):
+def test_from_dovecot(moves, moves_back, dovecot, form, program):
     address = f"format{FORMATS.index(form)}@example.net"
     dovecot.add(address, PASSWORD, form)
     fill(dovecot, address)
-    moves(program, dovecot, address, "--uidl-format", form)
+    moves(program, dovecot, address, lambda: ["--uidl-format", form])
+    moves_back(program, address)
+
+
+@pytest.fixture
+def moves_back(collect, ours, dovecot, tmp_path):
+    """The mail of an account goes back to Dovecot; a program sees only what came since."""
+
+    def moves_back(program: str, address: str) -> None:
+        ours("maildrop", "export", address, str(tmp_path / "export"))
+        dovecot.take_back(address, tmp_path / "export")
+        dovecot.put(address, "new/2000000000.M1P1.host", "Subject: back\n\nline\n")
+        assert collect(program, address, dovecot.port) == ["back"]
+        assert collect(program, address, dovecot.port) == []
+
+    return moves_back
+
+
+def test_from_dovecot_s_mdbox(moves, moves_back, dovecot, tmp_path):
+    address = "mdbox@example.net"
+    dovecot.add(address, PASSWORD, kind="mdbox")
+    for subject in OLD:
+        dovecot.save(address, f"Subject: {subject}\n\nline\n")
+    folder, table = dovecot.home(address) / "copy", tmp_path / "table"
+
+    def written() -> list[str]:
+        dovecot.doveadm("backup", "-u", address, f"maildir:{folder}:LAYOUT=fs")
+        fields = "uid guid pop3.uidl pop3.order date.received.unixtime size.virtual"
+        words = ("-f", "tab", "fetch", "-u", address, fields, "mailbox", "INBOX")
+        table.write_text(dovecot.doveadm(*words))
+        return ["--uidls", str(table)]
+
+    moves("fetchmail", dovecot, address, written, source=folder)
+    dovecot.add(address, PASSWORD)  # it is a Maildir from now on
+    moves_back("fetchmail", address)
 
 
 #: How Courier's list began in older versions: none was there, or one of a version.
