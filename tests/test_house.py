@@ -19,7 +19,7 @@ FLOORS = [
     ["smtp", "pop3", "outbound"],
     ["store", "accounts", "policy", "queue", "dns"],
     ["server"],
-    ["config", "logs", "doctor", "metrics", "web", "daemon", "backup", "cli"],
+    ["config", "logs", "doctor", "metrics", "web", "moving", "daemon", "backup", "cli"],
 ]
 #: On these floors a room also imports from those that stand before it.
 IN_ORDER = {0, 4}

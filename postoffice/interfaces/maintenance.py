@@ -238,7 +238,7 @@ class ImportedMessage(NamedTuple):
 
 
 class MessageDigest(Protocol):
-    """The SHA-256 in hex of a message's header and of the whole, and its octets as sent."""
+    """SHA-256 in hex of a message's header and of the whole; its octets and lines as sent."""
 
     @property
     def header(self) -> str: ...
@@ -246,6 +246,8 @@ class MessageDigest(Protocol):
     def whole(self) -> str: ...
     @property
     def size(self) -> int: ...
+
+    lines: int
 
 
 class IImportWriter(Protocol):

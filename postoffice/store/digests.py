@@ -13,8 +13,8 @@ class TextDigest:
     """
     Takes a text piece by piece, with CRLF or LF, and digests it with CRLF.
 
-    ``header`` and ``whole`` are SHA-256 in hex, ``size`` the octets, of what is sent; valid after
-    ``end``.  The header ends with its empty line, as TOP 0 sends it.
+    ``header`` and ``whole`` are SHA-256 in hex, ``size`` the octets and ``lines`` the lines of what
+    is sent; valid after ``end``.  The header ends with its empty line, as TOP 0 sends it.
     """
 
     def __init__(self) -> None:
@@ -22,6 +22,7 @@ class TextDigest:
         self._top = TopReader(0)
         self._header = sha256()
         self._whole = sha256()
+        self.lines = 0
 
     @classmethod
     def of(cls, pieces: Iterable[bytes]) -> TextDigest:
@@ -42,6 +43,7 @@ class TextDigest:
 
     def _take(self, sent: bytes) -> None:
         self._whole.update(sent)
+        self.lines += sent.count(b"\n")
         if not self._top.done:
             self._header.update(self._top.feed(sent))
 

@@ -1,0 +1,303 @@
+"""An import from a live POP3 server, right or wrong, into a real store."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+
+from postoffice.model.errors import CannotImport, MaildropLocked
+from postoffice.moving import pop3_import
+from postoffice.moving.deletion import delete_verified
+from postoffice.moving.pop3_import import ImportOptions, OldAccount, POP3Import, Stop, Stopped
+from postoffice.pop3.client_server import POP3URL
+from postoffice.testing import finish
+from tests.pop3_server import CUT, OldServer
+from tests.store.on_disk import opened, started
+
+JOE = "joe@example.net"
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = started(tmp_path)
+    yield store
+    finish(store.stop())
+
+
+def text(n):
+    return b"Date: Sat, 1 Jan 2022 00:00:%02d +0000\r\nSubject: %d\r\n\r\n.dot %d\r\n" % (n, n, n)
+
+
+def messages(count):
+    return [(f"u{n}", text(n)) for n in range(1, count + 1)]
+
+
+class Importing:
+    """One pass; what it would have waited is in ``waits``."""
+
+    def __init__(self, store, old, password="secret", **options):
+        self.waits = []
+        self.stop = Stop()
+        account = OldAccount(server=POP3URL.parse(old.url).server(), login="ann", password=password)
+        self.work = POP3Import(
+            account,
+            store.import_writer(JOE, False),
+            ImportOptions(**options),
+            self.stop,
+            wait=self.waits.append,
+        )
+
+    def run(self):
+        self.work.run()
+        return self.work.result
+
+
+def run(store, old, **options):
+    return Importing(store, old, **options).run()
+
+
+def listed(store):
+    reader = store.reader(JOE)
+    return [(one.uidl, b"".join(reader.text(one))) for one in reader.entries()]
+
+
+def test_messages_keep_uidl_order_text_and_date(store, tmp_path):
+    with OldServer(messages(30)) as old:
+        result = run(store, old)
+        assert (result.messages, result.there, result.left, result.warnings) == (30, 0, [], [])
+        assert listed(store) == messages(30)
+        assert old.removed == []
+        again = run(store, old)
+        assert (again.messages, again.there) == (0, 30)
+    (first,) = (tmp_path / "example.net/joe/new").glob("*,U=u1,*")
+    assert first.stat().st_mtime == 1640995201
+
+
+def test_dates_of_now(store, tmp_path):
+    with OldServer(messages(1)) as old:
+        run(store, old, dates="now")
+    (file,) = (tmp_path / "example.net/joe/new").iterdir()
+    assert file.stat().st_mtime > 1700000000
+
+
+def test_a_dry_run_only_counts(store):
+    with OldServer(messages(3)) as old:
+        result = run(store, old, dry=True)
+        assert result.messages == 3
+        assert result.octets == sum(len(text) for _, text in messages(3))
+    assert listed(store) == []
+
+
+def test_only_what_is_new_comes_and_what_was_deleted_here_stays_deleted(store):
+    with OldServer(messages(3)) as old:
+        run(store, old)
+        maildrop, entries = opened(store)
+        finish(maildrop.remove(entries[:1]))
+        maildrop.release()
+        del old.messages[1]
+        old.messages.append(("u9", text(9)))
+        result = run(store, old)
+    assert (result.messages, result.there) == (1, 2)
+    assert [uidl for uidl, _ in listed(store)] == ["u2", "u3", "u9"]
+
+
+def test_a_server_that_cuts_again_and_again_is_asked_again(store, monkeypatch):
+    monkeypatch.setattr(pop3_import, "GROUP", 4)
+
+    def fault(number, line):
+        return CUT if line == f"RETR {number + 2}" else None
+
+    with OldServer(messages(10), capa=("UIDL", "TOP"), fault=fault) as old:
+        importing = Importing(store, old)
+        result = importing.run()
+    assert result.messages == 10
+    assert listed(store) == messages(10)
+    assert importing.waits
+    assert max(importing.waits) <= 2
+
+
+def test_a_message_at_which_the_session_always_breaks_is_left(store):
+    def fault(number, line):
+        return CUT if line == "RETR 1" else None
+
+    with OldServer(messages(3), fault=fault) as old:
+        result = run(store, old)
+    # it is number 1 in each session, and the others come without it
+    assert [one.partition(":")[0] for one in result.left] == ["u1"]
+    assert "broke off" in result.left[0]
+    assert [uidl for uidl, _ in listed(store)] == ["u2", "u3"]
+
+
+def test_a_message_that_is_refused_is_left_and_tried_the_next_time(store):
+    refusing = [True]
+
+    def fault(number, line):
+        return b"-ERR [SYS/TEMP] disk\r\n" if refusing[0] and line == "RETR 2" else None
+
+    with OldServer(messages(3), fault=fault) as old:
+        result = run(store, old)
+        assert result.left == ["u2: the old server refused it: [SYS/TEMP] disk"]
+        refusing.clear()
+        refusing.append(False)
+        assert run(store, old).messages == 1
+    assert listed(store) == messages(3)
+
+
+@pytest.mark.parametrize(
+    ("capa", "key"),
+    [(("TOP",), "TOP"), ((), "RETR")],
+)
+def test_a_server_without_uidl(store, capa, key):
+    def fault(number, line):
+        return b"-ERR no\r\n" if line.startswith("TOP") and key == "RETR" else None
+
+    with OldServer(messages(3), capa=capa, fault=fault) as old:
+        result = run(store, old)
+        assert "MD5" in result.warnings[0]
+        del old.messages[0]
+        assert (run(store, old)).there == 2
+    assert [one for _, one in listed(store)] == [one for _, one in messages(3)]
+    assert all(uidl.endswith(f"-{len(text(1))}") for uidl, _ in listed(store))
+
+
+def test_odd_uidls_and_twins_get_new_ones(store):
+    odd = [("u1", text(1)), ("x" * 300, text(2)), ("u1", text(3)), ("\xe9", text(4))]
+    with OldServer(list(odd)) as old:
+        result = run(store, old)
+        assert result.messages == 4
+        assert len(result.warnings) == 2
+        assert run(store, old).there == 4
+    found = listed(store)
+    assert [one for _, one in found] == [one for _, one in odd]
+    assert found[0][0] == "u1"
+    assert len({uidl for uidl, _ in found}) == 4
+
+
+LIES = {
+    "sizes with LF": ("LIST", b"+OK\r\n1 %d\r\n2 %d\r\n.\r\n" % ((len(text(1)) - 4,) * 2), "LF"),
+    "wrong sizes": ("LIST", b"+OK\r\n1 5\r\n2 999999999\r\n.\r\n", "another size"),
+    "a list too short": ("LIST", b"+OK\r\n1 5\r\n.\r\n", "by UIDL"),
+    "garbage": ("LIST", b"+OK\r\nhello\r\n1 x\r\n.\r\n", "cannot be read"),
+    "no list": ("LIST", b"-ERR no\r\n", "sizes are not known"),
+    "a wrong count": ("STAT", b"+OK 17 1\r\n", "17 messages"),
+    "a count that is none": ("STAT", b"+OK fine\r\n", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_server_that_lies_loses_nothing(store, lie):
+    verb, answer, word = LIES[lie]
+
+    with OldServer(messages(2), fault=lambda _, line: answer if line == verb else None) as old:
+        result = run(store, old)
+    assert listed(store) == messages(2)
+    assert any(word in one for one in result.warnings) or not word
+
+
+@pytest.mark.parametrize(
+    "answer", [b"-ERR [AUTH] no\r\n", b"-ERR no\r\n", b"-ERR [SYS/PERM] x\r\n"]
+)
+def test_a_wrong_password_is_tried_once(store, answer):
+    with OldServer([], fault=lambda _, line: answer if line == "PASS secret" else None) as old:
+        importing = Importing(store, old)
+        with pytest.raises(CannotImport):
+            importing.run()
+        assert old.heard.count("PASS secret") == 1
+    assert importing.waits == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "waits"),
+    [
+        (b"-ERR [IN-USE] x\r\n", [30, 30]),
+        (b"-ERR [SYS/TEMP] x\r\n", [60, 60]),
+        (b"-ERR [LOGIN-DELAY] x\r\n", [900, 900]),
+    ],
+)
+def test_a_server_that_refuses_for_now_is_waited_for(store, answer, waits):
+    def fault(number, line):
+        return answer if line == "PASS secret" and number < 3 else None
+
+    capa = ("UIDL", "LOGIN-DELAY 900") if 900 in waits else ("UIDL",)
+    with OldServer(messages(2), capa=capa, fault=fault) as old:
+        importing = Importing(store, old)
+        assert importing.run().messages == 2
+    assert importing.waits == waits
+
+
+def test_a_ban_is_waited_for_within_bounds(store):
+    with OldServer([], fault=lambda number, line: CUT) as old:
+        importing = Importing(store, old, patience=100)
+        with pytest.raises(CannotImport, match="waiting 75 s"):
+            importing.run()
+    assert importing.waits == [5, 10, 20, 40]
+
+
+def test_a_session_here_is_waited_for(store):
+    with OldServer(messages(2)) as old:
+        importing = Importing(store, old)
+        maildrop = None
+
+        def fault(number, line):
+            nonlocal maildrop
+            if line == "RETR 1":
+                maildrop, _ = opened(store)
+
+        def wait(seconds):
+            maildrop.release()
+
+        old.fault = fault
+        importing.work._wait = wait
+        assert importing.run().messages == 2
+        maildrop, _ = opened(store)
+        with pytest.raises(MaildropLocked):
+            Importing(store, old).run()
+
+
+def test_what_is_whole_is_kept_when_it_is_stopped(store):
+    asked = threading.Event()
+
+    def fault(number, line):
+        if line == "RETR 3":
+            asked.set()
+            return b""
+        return None
+
+    with OldServer(messages(5), capa=("UIDL",), fault=fault) as old:
+        importing = Importing(store, old)
+        stopper = threading.Thread(target=lambda: (asked.wait(10), importing.stop.set()))
+        stopper.start()
+        with pytest.raises(Stopped):
+            importing.run()
+        stopper.join()
+    assert listed(store) == messages(5)[:2]
+
+
+def test_what_is_here_and_equal_is_deleted_there(store):
+    with OldServer(messages(4)) as old:
+        run(store, old)
+        maildrop, entries = opened(store)
+        finish(maildrop.remove(entries[1:2]))  # its owner has read it
+        maildrop.release()
+        old.messages[2] = ("u3", text(3) + b"other\r\n")
+        old.messages.append(("u5", text(5)))
+        importing = Importing(store, old)
+        importing.run()
+        delete_verified(importing.work, store.reader(JOE))
+        assert old.removed == ["u1", "u4", "u5"]
+        assert importing.work.result.deleted == 3
+        assert "u3: not deleted" in importing.work.result.left[0]
+        assert "RETR 5" in old.heard
+
+
+def test_dates_never_decrease(store, tmp_path):
+    dates = [b"Sat, 1 Jan 2022 00:00:09 +0000", b"Sat, 1 Jan 2022 00:00:01 +0000", b"never"]
+    odd = [(f"u{n}", b"Date: %b\r\n\r\n" % date) for n, date in enumerate(dates)]
+    with OldServer(odd) as old:
+        run(store, old)
+    files = sorted((tmp_path / "example.net/joe/new").iterdir(), key=lambda one: one.name)
+    times = [file.stat().st_mtime for file in files]
+    assert all(one <= other for one, other in itertools.pairwise(times))
+    assert times[0] == 1640995209
