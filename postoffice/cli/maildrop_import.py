@@ -9,18 +9,20 @@ from typing import cast
 
 import click
 
-from postoffice.cli import records
+from postoffice.cli import pop3_import, records
 from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
 from postoffice.cli.maildrop_list import named
 from postoffice.cli.output import counted, sized
 from postoffice.cli.parameters import ADDRESS
+from postoffice.cli.pop3_import import LiveImport, LiveOptions
 from postoffice.cli.progress import Progress
-from postoffice.cli.quotas import limits
+from postoffice.cli.quotas import over_quota
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IMaildropImport, ImportResult, ImportSource
 from postoffice.model.address import Address
 from postoffice.model.errors import MaildropLocked, PostOfficeError
+from postoffice.pop3.client_server import NotAServer
 
 #: Whose Maildir it is, or the kind of an mbox: "maildir" to find out.
 KINDS = ("maildir", "dovecot", "courier", "qmail", "mbox", "mboxrd")
@@ -28,6 +30,7 @@ COLUMNS: dict[str, Callable[[str], object]] = {
     "address": Address.parse,
     "source": str,
     "uidls": str,
+    "password": str,
 }
 #: So many problems of one maildrop are shown; --json has all.
 MOST = 10
@@ -66,6 +69,7 @@ class _Import:
 )
 @click.option("--from-csv", metavar="FILE", help="Import many: a file with address and source.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be imported.")
+@pop3_import.live_options
 async def import_(
     context: CommandContext,
     address: Address | None,
@@ -77,6 +81,7 @@ async def import_(
     age: str,
     from_csv: str | None,
     dry_run: bool,
+    **live: object,
 ) -> Answer:
     """
     Import the mail of another server's Maildir or mbox.
@@ -88,17 +93,27 @@ async def import_(
     an mbox.  Where a Maildir is on the file system of the store, files are hard links;
     otherwise they are copied.  SOURCE is not changed.
 
+    SOURCE may also be a POP3 server: pop3s://USER@HOST[:PORT], or pop3:// for TLS by
+    STLS; without USER the address logs in.  Its certificate is verified.  Nothing is deleted
+    there without --delete-after-verify.
+
     A second import adds only what is new, and finishes one that was interrupted.  The quota
     does not limit an import.  The command is refused during a POP3 session.
 
     With --json: dry_run, and maildrops: each with address, source, kind, messages and octets
-    (that were, or would be, imported), there (before), copied, left (files that cannot be
-    served), warnings, and error or null.
+    (that were, or would be, imported), there (before), copied, left (what cannot be
+    served), warnings, and error or null; and deleted, if it is from a POP3 server.
     """
     if uidls is not None and from_csv is not None:
         raise click.UsageError("--uidls and --from-csv exclude one another: the file may say uidls")
     how = (uidl_format, age == "real", dry_run, reuse_xuidl, uidls or "")
-    imports = list(_imports(ImportSource("", _kind(kind), *how), address, source, from_csv))
+    common = ImportSource("", _kind(kind), *how)
+    options = LiveOptions.read(age_real=common.age_real, dry=dry_run, values=live)
+    everything = list(_imports(common, options, address, source, from_csv))
+    imports = [one for one in everything if isinstance(one, _Import)]
+    lives = [one for one in everything if isinstance(one, LiveImport)]
+    if options.watch and not lives:
+        raise click.UsageError("--watch is for POP3 servers")
     settings = context.settings()
     async with context.open(settings) as plugins:
         if not IMaildropImport.providedBy(plugins.store):
@@ -106,9 +121,13 @@ async def import_(
         with Progress("importing messages") as progress:
             for one in imports:
                 await _run(plugins, settings, one, progress)
-    data = {"dry_run": dry_run, "maildrops": [_data(one) for one in imports]}
+            if lives:
+                await pop3_import.run(plugins, settings, lives, options, progress)
+    drops = [*map(_data, imports), *map(pop3_import.data, lives)]
     lines = [line for one in imports for line in _lines(one)]
-    return Answer(data, lines, 0 if all(one.well for one in imports) else REFUSED)
+    lines += [line for one in lives for line in pop3_import.lines(one, dry=dry_run)]
+    well = all(one.well for one in everything)
+    return Answer({"dry_run": dry_run, "maildrops": drops}, lines, 0 if well else REFUSED)
 
 
 def _kind(kind: str | None) -> str:
@@ -116,14 +135,21 @@ def _kind(kind: str | None) -> str:
 
 
 def _imports(
-    common: ImportSource, address: Address | None, source: str | None, path: str | None
-) -> Iterator[_Import]:
+    common: ImportSource,
+    options: LiveOptions,
+    address: Address | None,
+    source: str | None,
+    path: str | None,
+) -> Iterator[_Import | LiveImport]:
+    password = options.old.password()
     if path is None:
         if address is None or source is None:
             raise click.UsageError("give ADDRESS and SOURCE, or --from-csv")
-        uidls = os.path.abspath(common.uidls) if common.uidls else ""
-        source = os.path.abspath(source)
-        yield _Import(address.normal, replace(common, path=source, uidls=uidls))
+        try:
+            live = pop3_import.live_import(options, address, source, password)
+        except NotAServer as why:
+            raise Refused(str(why)) from why
+        yield live or _of_files(common, address, source, common.uidls)
         return
     if address is not None:
         raise click.UsageError("ADDRESS and --from-csv exclude one another")
@@ -135,14 +161,24 @@ def _imports(
                 values = records.parsed(record, COLUMNS)
                 if not {"address", "source"} <= values.keys():
                     raise records.BadRecord(record.line, "it needs an address and a source")
-                where = os.path.abspath(str(values["source"]))
-                table = os.path.abspath(str(values["uidls"])) if "uidls" in values else ""
-                name = cast(Address, values["address"]).normal
-                yield _Import(name, replace(common, path=where, uidls=table))
+                address, source = cast(Address, values["address"]), str(values["source"])
+                said = str(values.get("password", password))
+                try:
+                    live = pop3_import.live_import(options, address, source, said)
+                except NotAServer as why:
+                    raise records.BadRecord(record.line, str(why)) from why
+                table = str(values.get("uidls", ""))
+                yield live or _of_files(common, address, source, table)
     except records.BadRecord as why:
         raise Refused(f"{path}:{why.line}: {why}") from why
     except OSError as error:
         raise Refused(f"reading {path} failed: {error.strerror}") from error
+
+
+def _of_files(common: ImportSource, address: Address, source: str, uidls: str) -> _Import:
+    table = os.path.abspath(uidls) if uidls else ""
+    where = replace(common, path=os.path.abspath(source), uidls=table)
+    return _Import(address.normal, where)
 
 
 async def _run(plugins: Plugins, settings: Settings, one: _Import, progress: Progress) -> None:
@@ -154,15 +190,8 @@ async def _run(plugins: Plugins, settings: Settings, one: _Import, progress: Pro
         one.result = await store.bring_in(
             drop.name, one.source, lambda done, of: progress.at(before + done, before + of)
         )
-        if drop.quota is not None:
-            messages, octets = await plugins.store.count(drop.name)
-            if one.source.dry:
-                messages, octets = messages + one.result.messages, octets + one.result.octets
-            if not drop.quota.holds(octets, messages):
-                one.result.warnings.append(
-                    f"the maildrop is over its quota of {limits(drop.quota)}: it gets no new mail "
-                    "until there is room (account set --quota)"
-                )
+        more = (one.result.messages, one.result.octets) if one.source.dry else (0, 0)
+        one.result.warnings += await over_quota(plugins, drop, *more)
     except MaildropLocked:
         one.error = "a POP3 session is open; try again later"
     except (Refused, PostOfficeError) as error:

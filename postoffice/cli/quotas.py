@@ -15,6 +15,8 @@ from postoffice.cli.output import counted, sized
 from postoffice.cli.parameters import Parameter
 from postoffice.cli.setting_layers import effective
 from postoffice.config.settings import OVER, Settings
+from postoffice.daemon.plugins import Plugins
+from postoffice.doctor.maildrop_owners import OwnedMaildrop
 from postoffice.interfaces import IAccountDirectory, IAccountRegister, IBulkRegister
 from postoffice.model.address import Account, Quota
 from postoffice.model.config_values import SIZE, read_size
@@ -132,6 +134,21 @@ HEADS = ("QUOTA", "OVER", "FROM")
 def limits(quota: Quota) -> str:
     """Return the limits for a table's cell."""
     return ", ".join(text for text in (_octets(quota), _messages(quota)) if text) or "any"
+
+
+async def over_quota(
+    plugins: Plugins, drop: OwnedMaildrop, messages: int = 0, octets: int = 0
+) -> list[str]:
+    """A warning if a maildrop, with so much more in it, is over its quota."""
+    if drop.quota is None:
+        return []
+    has_messages, has_octets = await plugins.store.count(drop.name)
+    if drop.quota.holds(has_octets + octets, has_messages + messages):
+        return []
+    return [
+        f"the maildrop is over its quota of {limits(drop.quota)}: it gets no new mail until there "
+        "is room (account set --quota)"
+    ]
 
 
 def _octets(quota: Quota) -> str:

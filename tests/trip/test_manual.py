@@ -293,8 +293,10 @@ def furnish(office, root: Path) -> None:
 
 CHAPTERS = sorted({block.page for block in SHELL if any(map(is_ours, lines(block)))})
 #: Run elsewhere here, with a daemon or with stand-ins.
-#: test_dkim.py and test_outbound.py send; test_trace.py has a log; test_doctor.py has a DNS.
+#: test_dkim.py and test_outbound.py send; test_trace.py has a log; test_doctor.py has a DNS;
+#: tests/cli/test_pop3_import.py and test_moving.py have old servers.
 APART = {
+    "moving-pop3.rst",
     "backup.rst", "doctor.rst", "log.rst", "tls.rst", "upgrading.rst", "plugins.rst", "sending.rst",
 }  # fmt: skip
 

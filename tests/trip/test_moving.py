@@ -198,3 +198,51 @@ def test_from_courier(moves, courier, version, program):
     if LISTS[version]:
         courier.put(address, "courierpop3dsizelist", LISTS[version])
     moves(program, courier, address)
+
+
+@pytest.fixture
+def live(ours, tmp_path):
+    """Imports an account over POP3, and returns what the command said."""
+
+    def live(address: str, port: int, *options: str) -> str:
+        (tmp_path / "password").write_text(PASSWORD)
+        user = options[0] if options else address
+        url = f"pop3://{user}@localhost:{port}"
+        words = ("--password-file", str(tmp_path / "password"))
+        return ours("maildrop", "import", address, url, *words)
+
+    return live
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_from_a_dovecot_that_runs(collect, office, live, dovecot, program):
+    address = f"live-{program}@example.net"
+    dovecot.add(address, PASSWORD)
+    fill(dovecot, address)
+    assert collect(program, address, dovecot.port) == OLD
+    office.account(address, PASSWORD)
+    assert "4 messages" in live(address, dovecot.port)
+    post(office, address, "new")
+    assert collect(program, address, office.pop3) == ["new"]
+
+
+def test_from_a_courier_that_runs(collect, office, live, courier):
+    address = "live-courier@example.net"
+    courier.add(address, PASSWORD)
+    fill(courier, address)
+    assert collect("mpop", address, courier.port) == OLD
+    office.account(address, PASSWORD)
+    assert "4 messages" in live(address, courier.port)
+    post(office, address, "new")
+    assert collect("mpop", address, office.pop3) == ["new"]
+
+
+def test_from_a_post_office_of_ours(collect, office, live):
+    here, there = "moved-here@example.net", "was-there@example.net"
+    for address in (here, there):
+        office.account(address, PASSWORD)
+    post(office, there, "old")
+    assert collect("mpop", there, office.pop3) == ["old"]
+    assert "1 message" in live(here, office.pop3, there)
+    assert "0 messages" in live(here, office.pop3, there)
+    assert collect("mpop", here, office.pop3) == ["old"]
