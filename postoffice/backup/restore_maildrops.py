@@ -16,6 +16,7 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountListing, IAddressRegister, IStoreBackup
 from postoffice.model.address import Account, Quota
 from postoffice.model.mail_policy import UNSPECIFIED
+from postoffice.store import import_record
 
 
 @dataclass
@@ -113,10 +114,12 @@ class _Restoration:
         goal.staged = await self._store.staging(goal.folder)
 
     def _extract(self, goals: dict[str, _Goal], step: Callable[[int], None]) -> None:
-        """Extract the messages; ``goals`` are by the folder in the backup."""
+        """Extract messages and records of imports; ``goals`` are by the folder in the backup."""
 
         def destination(root: str, path: str) -> str | None:
             above, _, name = path.rpartition("/")
+            if root == "mail" and name == import_record.FILE and above in goals:
+                return f"{goals[above].staged}/{name}"
             folder, _, box = above.rpartition("/")
             if root != "mail" or box not in ("new", "cur") or folder not in goals:
                 return None

@@ -13,11 +13,11 @@ from contextlib import suppress
 from shutil import rmtree
 
 from postoffice.interfaces import IncomingMessage
-from postoffice.store import drafts, expunge, maildrop_import, merge, names
+from postoffice.store import drafts, expunge, import_record, merge, names
 from postoffice.store.digests import TextDigest
 from postoffice.store.files import failures, make_folder
+from postoffice.store.import_record import Imported, Line
 from postoffice.store.journal.journal import Journal
-from postoffice.store.maildrop_import import Imported, Line
 from postoffice.store.oddities import NotServed, see_to_compression
 from postoffice.store.text import measure
 
@@ -46,7 +46,7 @@ class ImportWriter:
     def open(self) -> None:
         with failures(self._folder):
             os.close(expunge.lock(self._journal, self._folder))  # refused now, not at the end
-            self._known = maildrop_import.imported(self._folder)
+            self._known = import_record.imported(self._folder)
 
     def place_of(self, uidl: str, name: str) -> int | None:
         return self._known.find(uidl, name)
@@ -93,9 +93,7 @@ class ImportWriter:
         measured, size = measure(self._fd), os.fstat(self._fd).st_size
         name = names.with_right_sizes(f"new/{name},S=0,W=0", measured, size)
         os.rename(f"{self._staged}/part", f"{self._staged}/{name}")
-        self._lines.append(
-            maildrop_import.line_of(message.place, message.uidl, message.name, digest)
-        )
+        self._lines.append(import_record.line_of(message.place, message.uidl, message.name, digest))
         self._known.add(message.uidl, message.name, message.place)
         self.waiting += 1
         self.octets += size
@@ -114,7 +112,7 @@ class ImportWriter:
         with failures(self._folder):
             moved = merge.put_back(self._folder, self._staged, self._journal, again=False)
             self._staged = ""
-            maildrop_import.record(self._folder, self._lines)
+            import_record.add(self._folder, self._lines)
             self._lines = []
             self.waiting = self.octets = 0
         return moved

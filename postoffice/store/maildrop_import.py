@@ -9,50 +9,26 @@ the owner has deleted since.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from shutil import rmtree
 from typing import TypeVar
 
-from postoffice.interfaces import ImportedMessage, ImportResult, ImportSource, Step
-from postoffice.store import drafts, expunge, maildir, merge, names, old_maildir, old_mbox
-from postoffice.store.digests import TextDigest
-from postoffice.store.files import failures, make_folder, open_own
+from postoffice.interfaces import ImportResult, ImportSource, Step
+from postoffice.store import expunge, import_record, merge, names, old_maildir, old_mbox
+from postoffice.store.files import failures, make_folder
+from postoffice.store.import_record import Line
 from postoffice.store.journal.journal import Journal
 from postoffice.store.oddities import NotServed
 from postoffice.store.old_messages import OldMail, OldMessage
-from postoffice.util.atomic_file import sync_folder
 
-#: The record of what was imported, the manifest: JSON lines with n (the place), uidl, size and
-#: name; header and text are SHA-256 of what is sent.
-FILE = "postoffice.imported"
 #: So many messages become visible together.
 GROUP = 5000
 
 
-Line = dict[str, str | int]
 T = TypeVar("T")
-
-
-@dataclass
-class Imported:
-    """What was imported before: places by UIDL, and the names that the files had."""
-
-    places: dict[str, int] = field(default_factory=dict)
-    bases: dict[str, int] = field(default_factory=dict)
-
-    def find(self, uidl: str, name: str) -> int | None:
-        """The place of a message that was imported; None if it was not."""
-        place = self.places.get(uidl)
-        return self.bases.get(name) if place is None else place
-
-    def add(self, uidl: str, name: str, place: int) -> None:
-        """A message is imported now."""
-        self.places[uidl] = self.bases[name] = place
 
 
 def bring_in(
@@ -66,7 +42,7 @@ def bring_in(
     with failures(source.path), _opened(source) as old, failures(folder):
         if not source.dry:
             os.close(expunge.lock(journal, folder))  # refused now, not after the first group
-        known = imported(folder)
+        known = import_record.imported(folder)
         work = list(places(old.messages, lambda one: known.find(one.uidl, one.base)))
         result = ImportResult(old.kind, there=len(old.messages) - len(work), warnings=old.warnings)
         if source.dry:
@@ -104,57 +80,6 @@ def places(messages: Sequence[T], place_of: Callable[[T], int | None]) -> Iterat
             ahead = max(ahead, place - number)
 
 
-def imported(folder: str) -> Imported:
-    """What is recorded, and what is in the maildrop without a record after a kill."""
-    found = Imported()
-    for record in read_record(f"{folder}/{FILE}"):
-        found.add(str(record.get("uidl")), str(record.get("name")), int(record["n"]))
-    for uidl, subpath in maildir.subpaths(folder).items():
-        was = names.imported(os.path.basename(subpath))
-        found.places.setdefault(uidl, was.place if was else 0)
-    return found
-
-
-def read_record(path: str) -> Iterator[Line]:
-    """The lines of a record; a line that a crash has cut is left out.  Raises OSError."""
-    with suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
-        for line in file:
-            with suppress(ValueError):
-                found = json.loads(line)
-                if isinstance(found, dict) and isinstance(found.get("n"), int):
-                    yield found
-
-
-def manifest(path: str) -> dict[str, ImportedMessage]:
-    """What a record says, by UIDL; empty if there is none.  Raises OSError."""
-    found: dict[str, ImportedMessage] = {}
-    for one in read_record(path):
-        digests = (str(one.get("header", "")), str(one.get("text", "")))
-        size = one.get("size")
-        found[str(one.get("uidl"))] = ImportedMessage(
-            int(one["n"]), size if isinstance(size, int) else 0, *digests
-        )
-    return found
-
-
-def line_of(place: int, uidl: str, name: str, digest: TextDigest) -> Line:
-    """A line of the record."""
-    sizes: Line = {"n": place, "uidl": uidl, "size": digest.size, "name": name}
-    return sizes | {"header": digest.header, "text": digest.whole}
-
-
-def record(folder: str, lines: Sequence[Line]) -> None:
-    """Add lines to the record, durably."""
-    fd = open_own(f"{folder}/{FILE}", os.O_WRONLY | os.O_APPEND)
-    try:
-        # the first line end closes a line that a crash has cut
-        drafts.write_all(fd, "\n".join(["", *map(json.dumps, lines), ""]).encode())
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    sync_folder(folder)
-
-
 def _bring_in_group(
     folder: str,
     old: OldMail,
@@ -186,7 +111,7 @@ def _bring_in_group(
             line: Line = {"n": place, "uidl": message.uidl}
             lines.append({**line, "size": done.size, "name": message.base})
         moved, there = merge.put_back(folder, staged, journal, again=False)
-        record(folder, lines)
+        import_record.add(folder, lines)
         result.messages += moved
         result.there += there
         result.octets += octets

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from postoffice.interfaces import ImportedMessage
 from postoffice.model.listing import Entry
-from postoffice.store import maildir, maildrop_import
+from postoffice.store import import_record, maildir
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.text import pieces
 
@@ -32,4 +32,4 @@ class MaildropReader:
             os.close(fd)
 
     def imported(self) -> Mapping[str, ImportedMessage]:
-        return maildrop_import.manifest(f"{self._folder}/{maildrop_import.FILE}")
+        return import_record.manifest(f"{self._folder}/{import_record.FILE}")

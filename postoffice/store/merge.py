@@ -8,7 +8,7 @@ import shutil
 import time
 from contextlib import suppress
 
-from postoffice.store import expunge, fetch_log, files, maildir
+from postoffice.store import expunge, fetch_log, files, import_record, maildir
 from postoffice.store.files import make_folder
 from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.segments import sync_all
@@ -38,8 +38,9 @@ def put_back(folder: str, staged: str, journal: Journal, *, again: bool = True) 
     Rename the messages in ``staged`` into the maildrop.
 
     Returns how many were renamed, and how many were not, because the maildrop has
-    their UIDL already.  ``again``: they count as newly arrived.  Raises MaildropLocked while
-    a session runs, TemporaryFailure.
+    their UIDL already.  ``again``: they count as newly arrived.  A record of imports in
+    ``staged`` is added to that of the maildrop, before they are visible.  Raises
+    MaildropLocked while a session runs, TemporaryFailure.
     """
     with files.failures(folder):
         with files.open_folder(staged) as fd:
@@ -47,6 +48,7 @@ def put_back(folder: str, staged: str, journal: Journal, *, again: bool = True) 
         lock = expunge.lock(journal, folder)
         try:
             with journal.quiet():
+                import_record.add_missing(folder, f"{staged}/{import_record.FILE}")
                 back, there = _rename(folder, staged)
             if again:
                 fetch_log.came_back(folder, map(uidl_of_file, back), time.time())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 
 import pytest
 
-from postoffice.store import expunge, maildir, maildrop_import, names
+from postoffice.store import expunge, maildir, maildrop_import, names, old_maildir
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.merge import put_back
 
@@ -243,7 +244,7 @@ def test_another_file_system_gets_copies_with_the_same_dates(ask, ann, old, monk
     def link(*_, **__):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
-    monkeypatch.setattr(maildrop_import.os, "link", link)
+    monkeypatch.setattr(old_maildir.os, "link", link)
     assert imported(ask, old)["copied"] == 1
     (one,) = entries(ann)
     assert one.size == 22
@@ -298,7 +299,7 @@ def test_a_full_disk_leaves_nothing_half_done(ask, ann, old, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(maildrop_import.os, "link", full)
+    monkeypatch.setattr(old_maildir.os, "link", full)
     assert os.strerror(errno.ENOSPC) in imported(ask, old, status=1)["error"]
     assert uidls(ann) == []
     assert list((ann / "tmp").iterdir()) == []
@@ -348,3 +349,34 @@ def test_a_file_that_is_wrong_is_refused(run, ann, tmp_path):
         "all.csv:2: it needs" in run("maildrop", "import", "--from-csv", "all.csv", status=1).output
     )
     run("maildrop", "import", "--from-csv", "none.csv", status=1)
+
+
+# -- after a restore ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["all", "the maildrop", "the maildrop, into what is there"])
+def test_a_restore_knows_what_was_imported(run, ask, ann, old, office, what):
+    for number in range(1, 4):
+        put(old, f"new/{number}.a", age=100 - number)
+    imported(ask, old)
+    (ann / entries(ann)[0].name).unlink()  # the owner has collected it
+    run("backup", "b.tar")
+    if what == "all":
+        shutil.rmtree(office / "state")
+        (office / "postoffice.yaml").unlink()
+        run("restore", "b.tar")
+    else:
+        run("account", "remove", ANN, "--delete-mail")
+        if what.endswith("there"):
+            run("account", "add", ANN, "--generate")
+            other = old.parent / "other"
+            shutil.copytree(old, other)
+            for number in (1, 3):
+                (other / f"new/{number}.a").unlink()
+            imported(ask, other)
+        run("restore", "b.tar", "--maildrop", ANN)
+    before = (ann / "postoffice.imported").read_text()
+    assert (imported(ask, old)["messages"], uidls(ann)) == (0, ["2.a", "3.a"])
+    if what != "all":
+        run("restore", "b.tar", "--maildrop", ANN)
+        assert (ann / "postoffice.imported").read_text() == before
