@@ -113,6 +113,8 @@ class QueueSettings:
     messages: How many messages may wait; beyond that, mail for other domains is refused with a
         temporary error.
     bytes: How many octets may wait, in the same way.
+    account_share: How much of both may be mail of one account, in per cent; beyond that, its mail
+        for other domains, and what it forwards, is refused with a temporary error.
     """
 
     lifetime: float = key(kinds.DURATION, "4 days")
@@ -120,6 +122,7 @@ class QueueSettings:
     bounce_lifetime: float = key(kinds.DURATION, "1 day")
     messages: int = key(kinds.POSITIVE, 100000)
     bytes: int = key(kinds.at_least("1 MiB", kinds.SIZE), "20 GiB")
+    account_share: int = key(kinds.PERCENT, 25)
 
 
 def _rates(recipients: _Rates, device_recipients: _Rates, over: str) -> Rates:

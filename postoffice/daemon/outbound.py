@@ -93,7 +93,10 @@ class Outbound:
         network = _Network(self._core, settings, outbound)
         await network.start()
         await self._limit(generation, outbound)
-        store.queue.limit(outbound.queue.messages, outbound.queue.bytes)
+        waits = outbound.queue
+        store.queue.limit(waits.messages, waits.bytes)
+        shares = self._core.sending_limits.shares
+        shares.limit(waits.messages, waits.bytes, waits.account_share)
         before, self._network = self._network, network
         written, context = self._letters, self._context(generation, outbound, network, store.queue)
         if self.manager is None:
@@ -146,6 +149,7 @@ class Outbound:
             connections.all,
             self._core.sending_limits.tried,
             self._notices.login_refused,
+            self._core.sending_limits.shares,
         )
 
     async def _limit(self, generation: Generation, outbound: OutboundSettings) -> None:

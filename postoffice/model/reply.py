@@ -59,6 +59,9 @@ CANNOT_VERIFY = Reply(252, "2.5.0", "Cannot verify; send some mail and see")
 
 TRY_LATER = Reply(451, "4.3.0", "A fault of ours; please try again later")
 NO_SPACE = Reply(452, "4.3.1", "No space left; please try again later")
+SHARE_FULL = Reply(
+    452, "4.3.1", "Too much mail of this account waits to be sent; please try again later"
+)
 MAILBOX_FULL = Reply(552, "5.2.2", "The mailbox is full")
 MAILBOX_FULL_NOW = Reply(452, "4.2.2", "The mailbox is full; please try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; send the rest separately")

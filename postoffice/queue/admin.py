@@ -35,6 +35,9 @@ class Memory(Protocol):
     def probe_now(self) -> None:
         """Try destinations that did not answer at the next look, not when their probe is due."""
 
+    def left(self, name: str, message: QueuedMessage) -> None:
+        """A message has left the queue."""
+
 
 class NoMemory:
     """The memory where no daemon runs."""
@@ -48,6 +51,9 @@ class NoMemory:
 
     def probe_now(self) -> None:
         """A start tries them."""
+
+    def left(self, name: str, message: QueuedMessage) -> None:
+        """A start counts."""
 
 
 class QueueAdmin:
@@ -129,6 +135,8 @@ class QueueAdmin:
             done = {index for row in its for index in row.indexes(message)}
             whole = not message.with_marks(done, ()).left
             await self._queue.finish(name, done, whole=whole)
+            if whole:
+                self._memory.left(name, message)
             for row in its:
                 for to in paths(row.recipients.split()):
                     tell(log, log_events.RECIPIENTS_REMOVED, id=row.id, to=to)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from postoffice.interfaces.relay import Letters, Relay
 from postoffice.model.hop import PeerReply
 from postoffice.outbound.schedule import Lifetimes
+from postoffice.queue.shares import QueueShares
 
 
 def _tell_nobody(*_: object) -> None:
@@ -22,6 +23,7 @@ class QueueContext:
     ``most`` and ``all_connections`` are the most connections to one site, and to all.  ``refused``
     is called with the login of a message, and how many of its recipients were sent and refused;
     ``login_refused`` with the name of a smarthost that refuses our login, and what it says.
+    ``shares`` counts what accounts have in the queue.
     """
 
     relay: Relay
@@ -31,3 +33,4 @@ class QueueContext:
     all_connections: int = 100
     refused: Callable[[str, int, int], None] = _tell_nobody
     login_refused: Callable[[str, PeerReply], None] = _tell_nobody
+    shares: QueueShares = field(default_factory=QueueShares)

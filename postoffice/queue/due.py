@@ -82,6 +82,7 @@ class Due:
         """Give up what is too old, and tell senders of what is late."""
         old = await self._rows.run(self._db.expired, self._now(), PAGE)
         await self.each(old, self._outcomes.expired)
+        self._outcomes.note_late(self._in_memory)
         late = await self._rows.run(self._db.delayed, self._now(), PAGE)
         self._each(await self._in_memory.read(late), self._outcomes.delayed)
         await self._rows.run(self._db.told, late)

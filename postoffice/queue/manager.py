@@ -30,6 +30,7 @@ from postoffice.queue.destinations import Held, Item, Lane, Part, Site, domain_o
 from postoffice.queue.due import PAGE, Due
 from postoffice.queue.outcomes import Outcomes
 from postoffice.queue.overview import describe
+from postoffice.queue.parking import Parking
 from postoffice.queue.pauses import ALL, Pauses
 from postoffice.queue.plans import Plans
 from postoffice.queue.queue_db import QUEUE, QueueDB, Row
@@ -80,7 +81,6 @@ class QueueManager:
         self._rows = Rows(self._db, executor)
         self._in_memory = Active(queue, self._rows, active)
         self._meanwhile: list[str] | None = None  # names of what arrives during the start
-        self._parked: set[str] = set()  # lanes of which all that is due is to be parked
         self.pauses = Pauses(self._db, self._rows)
         self._plans = Plans()
         self._outcomes = Outcomes(
@@ -92,13 +92,14 @@ class QueueManager:
             done=self._in_memory.done_with,
             saved=self._in_memory.let_go,
         )
+        self._parking = Parking(self._db, self._rows, self._outcomes, self.pauses, now)
         self._sending = Sending(
             queue,
             self._outcomes,
             clock=clock,
             now=now,
-            down=self._park,
-            up=self._unpark,
+            down=self._parking.park,
+            up=self._parking.unpark,
             again=self._again,
         )
         self._due = Due(
@@ -115,7 +116,8 @@ class QueueManager:
         self._plans.relay = context.relay
         self._most = context.most
         self._rows.lifetimes = context.lifetimes
-        self._outcomes.use(context.letters, context.lifetimes, context.refused)
+        self.shares = context.shares
+        self._outcomes.use(context.letters, context.lifetimes, context.refused, self.shares.left)
         self._sending.use(context.relay, context.all_connections, context.login_refused)
         for lane in self.lanes.values():
             lane.planned = 0.0
@@ -132,6 +134,7 @@ class QueueManager:
         meanwhile = self._meanwhile = []
         self._queue.watch(self._arrived)
         new = await self._rows.run(self._db.recover, await self._queue.names())
+        self.shares.load(await self._rows.run(self._db.by_login))
         await self.pauses.load()
         self.running, self._meanwhile = True, None
         self._reading = start_work(self._read_all(sorted({*new, *meanwhile}))).addErrback(
@@ -160,6 +163,7 @@ class QueueManager:
             if self._meanwhile is not None:
                 self._meanwhile.append(name)
             return  # or a later start finds it
+        self.shares.came(name, message)
         held = self._in_memory.hold(name, message)
         lanes = self._lanes_of(held, message.left)
         sizes = [lane.size for key in lanes if (lane := self.lanes.get(key)) is not None]
@@ -184,6 +188,7 @@ class QueueManager:
             if message.left:
                 self._arrived(name, message)
             else:  # a crash cut off its end
+                self.shares.came(name, message)
                 self._outcomes.remove(Held(name, message))
 
     def _lanes_of(self, held: Held, indexes: Iterable[int]) -> dict[str, Part]:
@@ -266,28 +271,9 @@ class QueueManager:
     def _join(self, lane: Lane, site: Site) -> None:
         site.lanes.setdefault(lane.key, lane)
         if site.failures and (site.connections or self._now() < site.probe):
-            self._park(site)
+            self._parking.park(site)
         else:
             self._sending.pump(site)
-
-    def _park(self, site: Site) -> None:
-        """No host of a site answers: all that waits there goes out of memory until one does."""
-        site.parked.update(site.lanes)
-        self._parked.update(site.lanes)
-        for lane in site.lanes.values():
-            for item in lane.clear():
-                self._outcomes.park(item, site.reply)
-        site.lanes.clear()
-
-    async def _unpark(self, site: Site) -> None:
-        """A site answers: let all that waited go."""
-        lanes, site.parked = list(site.parked), set()
-        self._parked.difference_update(lanes)
-        try:
-            await self._rows.run(self._db.release, lanes, self._now())
-        except TemporaryFailure as error:  # the next look tries it again
-            site.parked.update(lanes)
-            log.error("letting go what waits for {to} failed: {error}", to=site.name, error=error)
 
     # -- for the administrator ---------------------------------------------------------
 
@@ -306,6 +292,10 @@ class QueueManager:
                 item.lane.drop(item)
                 self._outcomes.put_back(item)
         return busy
+
+    def left(self, name: str, message: QueuedMessage) -> None:
+        """A message has left the queue."""
+        self.shares.left(name, message)
 
     def probe_now(self) -> None:
         """Try destinations that did not answer at the next look."""
@@ -351,9 +341,7 @@ class QueueManager:
         """Bring back what is due, and probe sites that did not answer."""
         room = min(self._in_memory.most - len(self._in_memory), PAGE)
         more = False
-        parked, self._parked = list(self._parked), set()
-        if parked:  # unread, as it would only come to wait there
-            await self._rows.run(self._db.park, parked, self._now())
+        await self._parking.look()
         if room > 0:
             most = self._in_memory.most_of_lane
             full = [key for key, lane in self.lanes.items() if lane.size >= most]
@@ -361,21 +349,10 @@ class QueueManager:
             await self._due.bring(rows)
             more = len(rows) == room
         for site in list(self.sites.values()):
-            await self._probe(site)
+            if rows := await self._parking.probes(site):
+                await self._due.bring(rows)
         self._forget_idle()
         return more
-
-    async def _probe(self, site: Site) -> None:
-        if site.parked and not site.failures:
-            await self._unpark(site)
-        due = site.failures and not site.connections and self._now() >= site.probe
-        if due and not site.lanes:
-            lanes = [key for key in sorted(site.parked) if domain_of(key) not in self.pauses]
-            rows = await self._rows.run(self._db.claim_lane, lanes, 1)
-            if rows:
-                await self._due.bring(rows)
-            else:
-                site.parked &= self._parked
 
     def _forget_idle(self) -> None:
         """Forget lanes and sites that have nothing to do."""

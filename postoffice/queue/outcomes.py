@@ -21,11 +21,12 @@ from postoffice.interfaces.relay import Letters, Undeliverable
 from postoffice.model import log_events
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.hop import PeerReply, Result
-from postoffice.model.log_event import Event, paths, tell
+from postoffice.model.log_event import tell
 from postoffice.model.queued import QueuedMessage
 from postoffice.outbound import schedule
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.destinations import Change, Held, Item, WriteLetter
+from postoffice.queue.outcome_log import log_replies
 from postoffice.queue.queue_db import ACTIVE, PARKED, Row
 from postoffice.queue.rows import Rows
 from postoffice.util.event_log import EventLogger
@@ -39,6 +40,10 @@ RETURNED = PeerReply(
 )
 #: The reply where a message expired before there was any attempt.
 NO_ATTEMPT = PeerReply(0, "4.4.7", "the message expired before it could be sent", "connect")
+#: The same, in a letter that it is late: mail to its domain is paused, or limited by a rate.
+NOT_TRIED = PeerReply(
+    0, "4.4.5", "it waits for its turn, and was not tried yet: this server sends less", "connect"
+)
 
 log = EventLogger("postoffice")
 
@@ -76,9 +81,18 @@ class Outcomes:
         self._stopped = False
 
     def use(
-        self, letters: Letters, lifetimes: Lifetimes, refused: Callable[[str, int, int], None]
+        self,
+        letters: Letters,
+        lifetimes: Lifetimes,
+        refused: Callable[[str, int, int], None],
+        left: Callable[[str, QueuedMessage], None],
     ) -> None:
-        """From now on write these letters, and tell ``refused`` who sends to whom in vain."""
+        """
+        From now on write these letters.
+
+        ``refused`` is told who sends to whom in vain, ``left`` what has left the queue.
+        """
+        self._left = left
         self._letters = letters
         self._lifetimes = lifetimes
         self._refused = refused
@@ -94,7 +108,7 @@ class Outcomes:
 
     def attempted(self, item: Item, replies: Replies, via: str, result: Result) -> None:
         """Recipients of an item were tried: the sent and the refused are finished."""
-        _log_replies(item.held.message, replies, via, result)
+        log_replies(item.held.message, replies, via, result)
         sent = {index: reply for index, reply in replies.items() if reply.sent}
         refused = {index: reply for index, reply in replies.items() if reply.permanent}
         later = {i: reply for i, reply in replies.items() if i not in sent and i not in refused}
@@ -123,7 +137,7 @@ class Outcomes:
             over = failure.after is not None and age >= failure.after
             final = reply.permanent or over
             event = log_events.RECIPIENT_BOUNCED if final else log_events.RECIPIENT_DEFERRED
-            _log_replies(item.held.message, replies, "", event=event)
+            log_replies(item.held.message, replies, "", event=event)
             if final:
                 self._give_up(item.held, replies, "")
                 self._end(item)
@@ -162,7 +176,7 @@ class Outcomes:
         """Let recipients wait, or give them up where the message is too old."""
         message, now = item.held.message, self._now()
         if now >= self._lifetimes.expires(message):
-            _log_replies(message, replies, via, event=log_events.RECIPIENT_EXPIRED)
+            log_replies(message, replies, via, event=log_events.RECIPIENT_EXPIRED)
             self._give_up(item.held, replies, via)
             return
         item.later.update(replies)
@@ -210,6 +224,14 @@ class Outcomes:
             row = self._rows.row(item.held, item.lane.key, indexes, ACTIVE, attempts=item.attempts)
             self._rows.put([row])
 
+    def note_late(self, items: Iterable[Item]) -> None:
+        """Let ``queue.db`` know of items whose senders are to be told that they are late."""
+        now = self._now()
+        for item in items:
+            warns = None if item.saved else self._lifetimes.warns(item.held.message)
+            if warns is not None and now >= warns:
+                self.note(item)
+
     def put_back(self, item: Item) -> None:
         """Let an item wait in ``queue.db``; it is due."""
         indexes = [*item.later, *item.indexes]
@@ -228,7 +250,7 @@ class Outcomes:
         """Let an item wait in ``queue.db`` until its destination is reachable again."""
         if reply is not None:
             replies = dict.fromkeys(item.indexes, reply)
-            _log_replies(item.held.message, replies, "", event=log_events.RECIPIENT_DEFERRED)
+            log_replies(item.held.message, replies, "", event=log_events.RECIPIENT_DEFERRED)
         row = self._rows.row(
             item.held,
             item.lane.key,
@@ -244,7 +266,7 @@ class Outcomes:
         """Give up what is too old."""
         for row in rows:
             replies = self._replies(held, row, NO_ATTEMPT)
-            _log_replies(held.message, replies, row.via, event=log_events.RECIPIENT_EXPIRED)
+            log_replies(held.message, replies, row.via, event=log_events.RECIPIENT_EXPIRED)
             if replies:
                 self._give_up(held, replies, row.via)
             self.forget(held, [(row.name, row.lane)])
@@ -252,7 +274,7 @@ class Outcomes:
     def delayed(self, held: Held, rows: Iterable[Row]) -> None:
         """Tell the sender of what is late."""
         for row in rows:
-            self._tell_delay(held, self._replies(held, row, NO_ATTEMPT), row.via)
+            self._tell_delay(held, self._replies(held, row, NOT_TRIED), row.via)
 
     def _replies(self, held: Held, row: Row, otherwise: PeerReply) -> dict[int, PeerReply]:
         """The last reply for each recipient of a row that is left."""
@@ -307,6 +329,7 @@ class Outcomes:
                 if await self._save_all(held, changes, whole=whole):
                     del held.changes[: len(changes)]
                     if whole:
+                        self._left(held.name, held.message)
                         tell(log, log_events.MESSAGE_LEFT_QUEUE, id=held.message.id,
                              size=held.message.octets,
                              age=round(self._now() - held.message.came, 1))  # fmt: skip
@@ -353,40 +376,3 @@ class Outcomes:
 
     def _bug(self, why: Failure) -> None:
         log.failure("finishing a message in the queue failed", failure=why)
-
-
-def _log_replies(
-    message: QueuedMessage,
-    replies: Replies,
-    via: str,
-    result: Result | None = None,
-    *,
-    event: Event | None = None,
-) -> None:
-    """
-    Log what an attempt gave, one line for all recipients that got the same reply.
-
-    ``event`` is what follows from it, if that is not what the reply says.
-    """
-    same: dict[PeerReply, list[str]] = {}
-    for index, reply in replies.items():
-        same.setdefault(reply, []).append(message.recipients[index].address)
-    for reply, addresses in same.items():
-        for to in paths(addresses):
-            tell(
-                log,
-                event or _event_of(reply),
-                id=message.id,
-                tls=result.tls if result else "",
-                to=to,
-                via=via,
-                reply=" ".join(filter(None, (str(reply.code or ""), reply.status, reply.text))),
-                phase="" if reply.sent else reply.phase,
-                times="/".join(f"{one:.2f}" for one in result.times) if result else "",
-            )
-
-
-def _event_of(reply: PeerReply) -> Event:
-    if reply.sent:
-        return log_events.RECIPIENT_SENT
-    return log_events.RECIPIENT_BOUNCED if reply.permanent else log_events.RECIPIENT_DEFERRED

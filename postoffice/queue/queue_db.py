@@ -125,6 +125,8 @@ def word(address: str) -> str:
     return address.replace(" ", "\\20")
 
 
+#: Lanes of one query at most.
+LANES = 10_000
 _COLUMNS = ", ".join(Row._fields)
 _VALUES = ", ".join("?" * len(Row._fields))
 _PUT = f"INSERT OR REPLACE INTO waiting ({_COLUMNS}) VALUES ({_VALUES})"  # noqa: S608
@@ -190,16 +192,11 @@ class QueueDB(SQLiteFile):
         which = f"next <= ? AND held = '' {others} ORDER BY next LIMIT ?"
         return self._claim(which, (now, *without, most))
 
-    def claim_lane(self, lanes: Sequence[str], most: int) -> list[Row]:
-        """Take parked rows of these lanes, the oldest messages first."""
-        taken: list[Row] = []
-        for lane in lanes:
-            if len(taken) < most:
-                taken += self._claim(
-                    "lane = ? AND next = ? AND held = '' ORDER BY came LIMIT ?",
-                    (lane, PARKED, most - len(taken)),
-                )
-        return taken
+    def claim_parked(self, lanes: Sequence[str]) -> list[Row]:
+        """Take the parked row of these lanes that was tried least lately."""
+        marks = ", ".join("?" * len(lanes[:LANES]))
+        which = f"lane IN ({marks}) AND next = ? AND held = '' ORDER BY last, came LIMIT 1"
+        return self._claim(which, (*lanes[:LANES], PARKED))
 
     def take(self, which: str, values: Sequence[object], wanted: Wanted) -> list[Row]:
         """Take rows by a condition in SQL, and of these the wanted."""
@@ -242,6 +239,14 @@ class QueueDB(SQLiteFile):
                 [(now, lane, PARKED) for lane in lanes],
             )
 
+    def by_login(self) -> list[tuple[str, int, int]]:
+        """How many messages and octets of each user wait."""
+        with self.turn() as db:
+            return db.execute(
+                "SELECT login, count(*), sum(octets) FROM"
+                " (SELECT DISTINCT name, login, octets FROM waiting) GROUP BY login"
+            ).fetchall()
+
     def by_lane(self) -> dict[str, int]:
         """How many messages wait in each lane."""
         with self.turn() as db:
@@ -261,7 +266,7 @@ class QueueDB(SQLiteFile):
     def delayed(self, now: float, most: int) -> list[Row]:
         """Rows whose senders are to be told now, until they were ``told``."""
         with self.turn() as db:
-            which = "warns <= ? AND held = '' AND attempts > 0 LIMIT ?"
+            which = "warns <= ? AND held = '' LIMIT ?"
             return [Row(*row) for row in db.execute(f"{_GET} WHERE {which}", (now, most))]
 
     def told(self, rows: Iterable[Row]) -> None:

@@ -26,6 +26,7 @@ from postoffice.model.reply import Reply
 from postoffice.outbound.sending_notice import HELD, OVER
 from postoffice.outbound.sending_rate import NO_RULES, Rates, SendingRules
 from postoffice.queue.sending_db import SENDING, SendingDB, Taken, Taking
+from postoffice.queue.shares import QueueShares
 from postoffice.util.gather import Gather
 from postoffice.util.periodic import Periodic
 from postoffice.util.shield import SerialExecutor, start_work
@@ -59,7 +60,11 @@ def _tell_nobody(account: str, kind: str, facts: Mapping[str, str]) -> None:
 
 
 class SendingLimits:
-    """Counts what accounts send, in a file in the folder ``state``."""
+    """
+    Counts what accounts send, in a file in the folder ``state``.
+
+    ``shares`` is how much of the queue they have now.
+    """
 
     def __init__(
         self,
@@ -72,6 +77,7 @@ class SendingLimits:
     ) -> None:
         self.rules = rules  # a reload changes them
         self.tell_owner = tell_owner
+        self.shares = QueueShares()
         self._database = SendingDB(os.path.join(state, SENDING))
         self._executor = SerialExecutor(executor)
         self._clock = clock

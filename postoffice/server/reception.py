@@ -85,8 +85,11 @@ class Reception:
         queued, refused = self._elsewhere(envelope, given, found, outside)
         if not (found.accounts or found.discarded or queued):
             return (refused or found.refused)[0].reply
-        if found.refusal is NO_RELAY and (refusal := await self._null_mx(envelope, queued[0])):
-            return refusal
+        objection = self._share_full(queued)
+        if objection is None and found.refusal is NO_RELAY:
+            objection = await self._null_mx(envelope, queued[0])
+        if objection is not None:
+            return objection
         many = len(found.accounts) + len(queued)
         if many > 1 and not envelope.discarded and envelope.many + many > MANY:
             return TOO_MANY_RECIPIENTS
@@ -129,6 +132,12 @@ class Reception:
             else:
                 refused.append(Refused(one.address, objection))
         return queued, refused
+
+    def _share_full(self, queued: list[QueuedRecipient]) -> Reply | None:
+        limits = self._reception_context.limits
+        if not queued or limits is None:
+            return None
+        return limits.shares.refusal(self.login, queued)
 
     async def _null_mx(self, envelope: Envelope, recipient: QueuedRecipient) -> Reply | None:
         """Return why mail for a domain elsewhere that a user has named is refused, or None."""

@@ -14,6 +14,7 @@ from postoffice.model.queued import QueuedMessage, QueuedRecipient
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.context import QueueContext
 from postoffice.queue.manager import QueueManager
+from postoffice.queue.shares import QueueShares
 from postoffice.testing import ImmediateExecutor, finish
 
 NOON = 1_800_000_000.0
@@ -223,6 +224,7 @@ class Office:
         self.relay = Relay()
         self.letters = Letters()
         self.refused: list[tuple[str, int, int]] = []
+        self.shares = QueueShares()
         self.logins_refused: list[tuple[str, PeerReply]] = []
         self._settings = settings
         self._lifetimes = lifetimes or Lifetimes()
@@ -247,6 +249,7 @@ class Office:
             self._lifetimes,
             refused=lambda *facts: self.refused.append(facts),
             login_refused=lambda *facts: self.logins_refused.append(facts),
+            shares=self.shares,
         )
 
     def use(self) -> None:

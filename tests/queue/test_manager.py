@@ -10,8 +10,10 @@ from twisted.internet.defer import Deferred
 from postoffice.interfaces.relay import Undeliverable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.hop import PeerReply
+from postoffice.model.queued import QueuedRecipient
 from postoffice.outbound.schedule import DAY, HOUR, MINUTE
 from postoffice.queue import manager
+from postoffice.queue.outcomes import NOT_TRIED
 from postoffice.queue.queue_db import QueueDB
 from postoffice.queue.selection import Selection
 from postoffice.testing import finish
@@ -598,3 +600,72 @@ def test_a_failure_to_find_out_the_sender_delays_the_message_and_says_why(office
     )
     office.pass_time(2 * HOUR, MINUTE)
     assert not office.queue.there
+
+
+def test_probes_go_by_turns(office):
+    """Of a destination that does not answer, not always the same domain's mail is tried."""
+    office.relay.sites = dict.fromkeys(["a.example", "m.example", "z.example"], "mx")
+    office.relay.down.add("mx")
+    for domain in office.relay.sites:
+        office.queue.commit(domain, message(f"joe@{domain}"))
+    office.pass_time(2 * HOUR, 5.0)
+    attempts = {row.name: row.attempts for row in finish(office.manager.admin.select(Selection()))}
+    assert len(office.relay.tried) > 6
+    assert max(attempts.values()) - min(attempts.values()) <= 1
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+def test_senders_are_told_of_mail_that_a_pause_delays(office, restarted):
+    finish(office.manager.pause("x.example"))
+    office.queue.commit("n1", message("a@x.example"))
+    office.pass_time(3 * HOUR, MINUTE)
+    if restarted:
+        office.restart()
+    office.pass_time(2 * HOUR, MINUTE)
+    assert kinds(office) == [("delayed", ["a@x.example"])]
+    office.restart()
+    office.pass_time(2 * HOUR, MINUTE)
+    assert kinds(office) == [("delayed", ["a@x.example"])], "once"
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_senders_are_told_of_mail_that_a_rate_delays(office, killed):
+    office.relay.rate = (1, 2 * DAY)
+    office.queue.commit("n1", message("a@x.example"))
+    office.queue.commit("n2", message("b@x.example"))
+    office.pass_time(3 * HOUR, MINUTE)
+    office.relay.rate = None if killed else office.relay.rate
+    office.pass_time(2 * HOUR, MINUTE)
+    assert kinds(office) == [("delayed", ["b@x.example"])]
+    assert office.queue.letters[0].replies == [NOT_TRIED]
+    office.restart(killed=killed)
+    office.pass_time(MINUTE)
+    assert kinds(office) == [("delayed", ["b@x.example"])], "once"
+
+
+def test_shares_are_counted_over_sending_removal_and_restart(office):
+    shares = office.shares
+    shares.limit(8, 8000, 25)  # 2 messages, 2000 octets
+    mine = [QueuedRecipient(address="a@x.example")]
+    office.relay.answers["a@x.example"] = LATER
+
+    def is_full(login="ann@here.example"):
+        return shares.refusal(login, mine) is not None
+
+    assert not is_full()
+    office.queue.commit("n1", message("a@x.example"))
+    assert not is_full()
+    office.queue.commit("n2", message("a@x.example"))
+    assert is_full()
+    assert not is_full("joe@here.example")
+    for killed in (False, True):
+        office.restart(killed=killed)
+        assert is_full()
+    finish(office.manager.admin.remove(Selection(ids=("m",), state="waiting")))
+    assert not is_full()
+    office.queue.commit("n3", message("a@x.example", size=3000))
+    assert is_full(), "octets count, too"
+    office.relay.answers.clear()
+    office.pass_time(10 * MINUTE)
+    assert not office.queue.there
+    assert not is_full()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from postoffice.model import reply
@@ -18,11 +19,13 @@ from postoffice.model.route import Direct, Refuse
 from postoffice.outbound.routing import Router, Rule
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.policy.common import PolicyBase
+from postoffice.queue.sending_limits import SendingLimits
+from postoffice.queue.shares import QueueShares
 from postoffice.server.message_log import paths_of
 from postoffice.server.smtp_factory import SMTPFactory
 from postoffice.server.smtp_service import ServiceProfile
 from postoffice.smtp.options import SMTPLimits
-from postoffice.testing import finish
+from postoffice.testing import ImmediateExecutor, finish
 from tests.server.receiving import ask
 
 JOE, ANN = "joe@example.net", "ann@example.net"
@@ -142,7 +145,7 @@ def test_the_log_says_what_leaves_and_what_does_not(sending, envelope):
         ask(user(sending), envelope, "a@example.org")
     told = [(one["event"], one.get("to") or one["user"]) for one in logged if "event" in one]
     assert told == [
-        ("recipient-followed", f"{JOE},{FAR}"),
+        ("recipient-followed", f"<{JOE}>,<{FAR}>"),
         ("target-refused", "x@bad.example"),
     ]
 
@@ -236,7 +239,7 @@ class Limits:
     """Sending limits that a test dictates."""
 
     def __init__(self, outcome=None):
-        self.outcome, self.given_back = outcome, []
+        self.outcome, self.given_back, self.shares = outcome, [], QueueShares()
 
     async def take(self, envelope):
         if isinstance(self.outcome, Exception):
@@ -337,3 +340,18 @@ def test_over_lmtp_the_queue_has_an_outcome_of_its_own(open_office, full):
     said = client.say(b"Subject: x\r\n\r\nhi\r\n.\r\n").splitlines()
     assert [line[:3] for line in said] == [b"250", b"250", b"552" if full else b"250", b"250"]
     assert waiting(open_office) == [(["far@example.net"], False)]
+
+
+def test_one_account_does_not_fill_the_queue_for_all(sending, directory, envelope):
+    limits = SendingLimits("state", ImmediateExecutor(), Clock())
+    limits.shares.limit(4, 0, 25)
+    limits.shares.load([(JOE, 1, 1)])
+    context = replace(sending, limits=limits)
+    joe = context.submission(SessionInfo("id", "submission", None), Account(JOE, JOE))
+    ann = context.submission(SessionInfo("id", "submission", None), Account(ANN, ANN))
+    assert ask(joe, envelope, FAR) == reply.SHARE_FULL
+    assert ask(joe, envelope, JOE) == reply.RECIPIENT_OK, "mail for us is not concerned"
+    assert ask(ann, envelope, FAR) == reply.RECIPIENT_OK
+    limits.shares.load([(ANN, 1, 1)])
+    stranger = context.reception(SessionInfo("id", "smtp", None))
+    assert ask(stranger, envelope, ANN) == reply.SHARE_FULL, "she forwards"

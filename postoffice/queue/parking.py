@@ -1,0 +1,73 @@
+"""Mail for sites of which no host answers: it waits in ``queue.db``, and one message probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from postoffice.model.errors import TemporaryFailure
+from postoffice.queue.destinations import Site, domain_of
+from postoffice.queue.outcomes import Outcomes
+from postoffice.queue.pauses import Pauses
+from postoffice.queue.queue_db import QueueDB, Row
+from postoffice.queue.rows import Rows
+
+log = Logger("postoffice")
+
+
+class Parking:
+    """Parks what waits for a site, and lets it go when a host answers."""
+
+    def __init__(
+        self,
+        db: QueueDB,
+        rows: Rows,
+        outcomes: Outcomes,
+        pauses: Pauses,
+        now: Callable[[], float],
+    ) -> None:
+        self._db = db
+        self._rows = rows
+        self._outcomes = outcomes
+        self._pauses = pauses
+        self._now = now
+        self._lanes: set[str] = set()  # of which all that is due is to be parked
+
+    def park(self, site: Site) -> None:
+        """No host of a site answers: all that waits there goes out of memory until one does."""
+        site.parked.update(site.lanes)
+        self._lanes.update(site.lanes)
+        for lane in site.lanes.values():
+            for item in lane.clear():
+                self._outcomes.park(item, site.reply)
+        site.lanes.clear()
+
+    async def unpark(self, site: Site) -> None:
+        """A site answers: let all that waited go."""
+        lanes, site.parked = list(site.parked), set()
+        self._lanes.difference_update(lanes)
+        try:
+            await self._rows.run(self._db.release, lanes, self._now())
+        except TemporaryFailure as error:  # the next look tries it again
+            site.parked.update(lanes)
+            log.error("letting go what waits for {to} failed: {error}", to=site.name, error=error)
+
+    async def look(self) -> None:
+        """Park what is due, unread, as it would only come to wait there."""
+        lanes, self._lanes = list(self._lanes), set()
+        if lanes:
+            await self._rows.run(self._db.park, lanes, self._now())
+
+    async def probes(self, site: Site) -> list[Row]:
+        """Look after a site; claim a message to probe it with, if it is time for that."""
+        if site.parked and not site.failures:
+            await self.unpark(site)
+        due = site.failures and not site.connections and self._now() >= site.probe
+        if not due or site.lanes:
+            return []
+        lanes = [key for key in site.parked if domain_of(key) not in self._pauses]
+        rows = await self._rows.run(self._db.claim_parked, lanes)
+        if not rows:
+            site.parked &= self._lanes
+        return rows
