@@ -315,7 +315,12 @@ def test_the_least_that_outbound_says():
     assert found.router().route("ann@example.net", "x@example.com") == Direct()
     assert found.smarthosts == {}
     assert found.queue == QueueSettings(
-        lifetime=4 * 86400, warn=4 * 3600, bounce_lifetime=86400, messages=100_000, bytes=20 << 30
+        lifetime=4 * 86400,
+        warn=4 * 3600,
+        bounce_lifetime=86400,
+        messages=100_000,
+        bytes=20 << 30,
+        account_share=25,
     )
     assert found.limits.recipients == ((200, 3600), (1000, 86400))
     assert found.limits.rules == SendingRules(
