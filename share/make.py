@@ -1,8 +1,9 @@
 """
 Make what is installed beside the package, from the code: python share/make.py.
 
-Man pages (postoffice(1), postoffice.yaml(5), postoffice(8)), and what bash, zsh
-and fish need to complete command lines.  tests/test_share.py says when it is time.
+Man pages (postoffice(1), postoffice.yaml(5), postoffice(8)), what bash, zsh and
+fish need to complete command lines, and the systemd unit in etc/.  tests/test_share.py
+says when it is time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ sys.path.insert(0, str(HERE.parent))
 import click  # noqa: E402
 from click.shell_completion import get_completion_class  # noqa: E402
 
-from postoffice.cli import main  # noqa: E402
+from postoffice.cli import main, systemd_unit  # noqa: E402
 from postoffice.config.template import reference  # noqa: E402
 from postoffice.daemon.twistd_service import Options  # noqa: E402
 from twisted.plugins import postoffice_makers  # noqa: E402
@@ -178,3 +179,4 @@ if __name__ == "__main__":
         path = HERE / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(made)
+    (HERE.parent / "etc" / systemd_unit.NAME).write_text(systemd_unit.text())

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from postoffice.cli import systemd_unit
+
 ROOT = Path(__file__).parent.parent
 SHARE = ROOT / "share"
 PAGES = ["man1/postoffice.1", "man5/postoffice.yaml.5", "man8/postoffice.8"]
@@ -37,6 +39,11 @@ def made():
 @pytest.mark.parametrize("page", PAGES)
 def test_the_man_pages_say_what_the_code_says(made, page):
     assert (SHARE / "man" / page).read_text() == made[f"man/{page}"], "run python share/make.py"
+
+
+def test_the_unit_is_what_quickstart_installs():
+    there = (ROOT / "etc" / systemd_unit.NAME).read_text()
+    assert there == systemd_unit.text(), "run python share/make.py"
 
 
 @pytest.mark.parametrize("shell", COMPLETIONS)

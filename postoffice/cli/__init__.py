@@ -35,6 +35,7 @@ from postoffice.cli.maildrop_list import list_ as list_maildrops
 from postoffice.cli.maildrops import maildrop
 from postoffice.cli.output import say_object
 from postoffice.cli.queue import queue
+from postoffice.cli.quickstart import quickstart
 from postoffice.cli.reload import reload
 from postoffice.cli.rename import rename
 from postoffice.cli.report import report
@@ -98,8 +99,9 @@ def _add(group: click.Group, *commands: click.Command) -> None:
         group.add_command(one)
 
 
-_add(main, init, check_config, doctor, domain, directory, account, alias, maildrop, session, queue)
-_add(main, dkim, web, reload, explain, auth_failures, report, backup, restore, trace)
+_add(main, quickstart, init, check_config, doctor, domain, directory, account, alias)
+_add(main, maildrop, session, queue, dkim, web, reload, explain, auth_failures, report, trace)
+_add(main, backup, restore)
 _add(domain, domain_alias, print_records, domain_transfer.import_, domain_transfer.export)
 _add(maildrop, expire, list_maildrops, import_maildrop, export_maildrop)
 _add(account, device, remove, list_accounts, rename, disable, enable, set_state)

@@ -170,7 +170,7 @@ async def doctor(
     what, where, mend.
     """
     try:
-        findings = await _examine(context, frozenset(only or KINDS), domain, offline)
+        findings = await examine(context, frozenset(only or KINDS), domain, offline)
     except ConfigurationError as error:
         findings = [
             Finding(
@@ -185,14 +185,19 @@ async def doctor(
     if quiet:
         findings = [one for one in findings if one.level in (WARNING, ERROR)]
     if not context.as_json:
-        _print(findings)
+        print_findings(findings)
     data = {"level": worst(findings), "findings": [one.data() for one in findings]}
     return Answer(data, [], status(findings))
 
 
-async def _examine(
+async def examine(
     context: CommandContext, kinds: frozenset[str], domains: tuple[str, ...], offline: bool
 ) -> list[Finding]:
+    """
+    Return what is found of these kinds, in the order of KINDS.
+
+    The process stays the user of the daemon.  Raises ConfigurationError.
+    """
     settings = context.settings(try_endpoint=try_endpoint(context.reactor))
     build_plugins(settings, context.reactor, context.executor)
     build_checkers(settings)
@@ -213,7 +218,7 @@ async def _examine(
     )
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def print_findings(findings: Sequence[Finding]) -> None:
     """Print the findings by kind, and how many there are."""
     width = max(map(len, LEVELS))
     for kind, its in groupby(findings, key=lambda one: one.kind):

@@ -102,7 +102,7 @@ def init(
     With --json: configuration, hostname, domains, postmaster; with --tls-self-signed also
     certificate and key.
     """
-    hostname = hostname or _own_name()
+    hostname = hostname or own_name()
     domains = domains or (hostname,)
     postmaster = f"postmaster@{domains[0]}"
     path = os.path.join(folder, NAME)
@@ -115,21 +115,21 @@ def init(
         **({"tls.certificates": [CERTIFICATE]} if tls_self_signed else {}),
     }
     text = template(values, find_maker)
-    settings = _settings(context, text, path)
+    settings = settings_of(context, text, path)
     if os.path.lexists(path) and not force:
         raise Refused(f"{path} is there already; with --force a new one is written")
     owner = privileges.Identity.named(user) if user and privileges.is_root() else None
-    _make(folder, settings.state, owner)
+    make_folders(folder, settings.state, owner)
     files: dict[str, str] = {}
     if tls_self_signed:
-        files = _certificate(os.path.join(folder, "tls"), (hostname, *domains), owner, force)
+        files = certificate(os.path.join(folder, "tls"), (hostname, *domains), owner, force)
     _add_first_accounts(context, settings, domains)
-    _write(path, text, owner, force)
+    write_configuration(path, text, owner, force)
     names = {"hostname": hostname, "domains": list(domains), "postmaster": postmaster}
     return Answer({"configuration": path, **names, **files}, _next_steps(folder, path, domains[0]))
 
 
-def _settings(context: CommandContext, text: str, path: str) -> Settings:
+def settings_of(context: CommandContext, text: str, path: str) -> Settings:
     """Return the settings of a new configuration.  Raises UsageError."""
     try:
         return loader.read(text, path, find_maker, try_endpoint(context.reactor))
@@ -164,7 +164,7 @@ def _next_steps(folder: str, path: str, domain: str) -> list[str]:
     ]
 
 
-def _own_name() -> str:
+def own_name() -> str:
     """Return this machine's name, if it is a host name."""
     try:
         return normal_domain(socket.getfqdn())
@@ -186,7 +186,7 @@ def _listeners(listen: tuple[str, ...]) -> dict[str, list[str]]:
     return found
 
 
-def _make(folder: str, state: str, owner: privileges.Identity | None) -> None:
+def make_folders(folder: str, state: str, owner: privileges.Identity | None) -> None:
     """Create the folder of the configuration, and for a given owner the state folder."""
     at = folder
     try:
@@ -201,7 +201,7 @@ def _make(folder: str, state: str, owner: privileges.Identity | None) -> None:
         raise StartupError(f"{at} cannot be made: {error.strerror}") from error
 
 
-def _certificate(
+def certificate(
     folder: str, hosts: tuple[str, ...], owner: privileges.Identity | None, force: bool
 ) -> dict[str, str]:
     """Return the paths of the certificate and its key; with ``force`` existing ones are used."""
@@ -211,7 +211,9 @@ def _certificate(
     return self_signed.write(folder, hosts, owner)
 
 
-def _write(path: str, text: str, owner: privileges.Identity | None, force: bool) -> None:
+def write_configuration(
+    path: str, text: str, owner: privileges.Identity | None, force: bool
+) -> None:
     """
     Write a new file, whole or not at all; with ``force`` the old one is renamed.
 
