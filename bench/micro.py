@@ -8,6 +8,7 @@ pipeline.  CPU time only: the least of all rounds is the figure to compare, as o
 machine makes everything dearer.  Layers:
 
 rules    the session alone: command lines, grammar, replies and the text
+metrics  as memory, and counting for Prometheus
 memory   rules, connection, reception, policies, trace fields and log, over accounts in memory
 sqlite   the same over accounts in SQLite, as in the daemon
 """
@@ -34,11 +35,13 @@ from postoffice.accounts.checker import Checker
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.realm import Realm
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
-from postoffice.daemon import log_format
+from postoffice.daemon.log_output import LogOutput
 from postoffice.daemon.build import _now
+from postoffice.metrics.event_counts import EventCounts
 from postoffice.model import reply
 from postoffice.model.address import Address, Quota
 from postoffice.model.reply import Reply
+from postoffice.server.factory import Timings
 from postoffice.server.mailbox import MailboxContext
 from postoffice.server.submission import Receptions
 from postoffice.server.smtp_factory import SMTPFactory
@@ -120,7 +123,7 @@ def rules() -> Callable[[bytes], bytes]:
     return say
 
 
-def office(directory: object) -> Callable[[bytes], bytes]:
+def office(directory: object, timings: Timings | None = None) -> Callable[[bytes], bytes]:
     finish(directory.start())
     finish(directory.add_domain("example.net"))
     for name in ("postmaster", *(f"user{number}" for number in range(USERS))):
@@ -139,6 +142,7 @@ def office(directory: object) -> Callable[[bytes], bytes]:
     checker = Checker([directory], ImmediateExecutor(), clock=clock.seconds)
     portal = Portal(Realm(MailboxContext(MemoryStore()), context), [checker])
     factory = SMTPFactory(portal, hostname="mail.example.net", limits=SMTPLimits(), clock=clock)
+    factory.timings = timings
     transport = Transport()
     connection = factory.buildProtocol(transport.getPeer())
     connection.makeConnection(transport)
@@ -158,12 +162,16 @@ def memory() -> Callable[[bytes], bytes]:
     return office(MemoryDirectory())
 
 
+def metrics() -> Callable[[bytes], bytes]:
+    return office(MemoryDirectory(), Timings())
+
+
 def sqlite() -> Callable[[bytes], bytes]:
     folder = Path(tempfile.mkdtemp(prefix="micro-"))
     return office(SQLiteDirectory(str(folder / "accounts.db"), ImmediateExecutor()))
 
 
-LAYERS = {"rules": rules, "memory": memory, "sqlite": sqlite}
+LAYERS = {"rules": rules, "memory": memory, "metrics": metrics, "sqlite": sqlite}
 
 
 def post(say: Callable[[bytes], bytes], messages: int) -> None:
@@ -186,8 +194,8 @@ def main() -> None:
     options = parser.parse_args()
     written = io.StringIO()
     globalLogBeginner.beginLoggingTo([textFileLogObserver(written)], redirectStandardIO=False)
-    log_format.format_fast(globalLogPublisher)
-    says = {}
+    LogOutput().take_over(globalLogPublisher)
+    says, counts = {}, EventCounts()
     for name in options.layers:
         says[name] = LAYERS[name]()
         says[name](b"EHLO pc.example.org\r\n")
@@ -196,9 +204,13 @@ def main() -> None:
     took: dict[str, list[float]] = {name: [] for name in says}
     for _ in range(options.rounds):
         for name, say in says.items():
+            if name == "metrics":
+                globalLogPublisher.addObserver(counts)
             began = time.process_time()
             post(say, options.messages)
             took[name].append(1e6 * (time.process_time() - began) / options.messages)
+            if name == "metrics":
+                globalLogPublisher.removeObserver(counts)
             written.seek(0)
             written.truncate()
     for name, figures in took.items():

@@ -33,7 +33,7 @@ from postoffice.accounts.checker import Checker
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.realm import Realm
-from postoffice.daemon import log_format
+from postoffice.daemon.log_output import LogOutput
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.server.leases import Leases
@@ -145,7 +145,7 @@ def main() -> None:
     options = parser.parse_args()
     written = io.StringIO()
     globalLogBeginner.beginLoggingTo([textFileLogObserver(written)], redirectStandardIO=False)
-    log_format.format_fast(globalLogPublisher)
+    LogOutput().take_over(globalLogPublisher)
     os.fsync = os.fdatasync = lambda fd: None  # only to fill the maildrop
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="micro-") as folder:
         office = Office(folder)

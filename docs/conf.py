@@ -15,6 +15,7 @@ import click  # noqa: E402
 import postoffice  # noqa: E402
 from postoffice.cli import main  # noqa: E402
 from postoffice.config.template import reference  # noqa: E402
+from postoffice.metrics.table import METRICS  # noqa: E402
 from postoffice.model.log_events import EVENTS, FIELDS  # noqa: E402
 from twisted.plugins import postoffice_makers  # noqa: E402
 
@@ -57,6 +58,15 @@ def events() -> str:
     return "\n\n".join([*every, "Fields\n------", *fields])
 
 
+def metrics() -> str:
+    """Every metric."""
+    return "\n\n".join(
+        f"``{one.name}`` ({one.kind})\n    {one.meaning}"
+        + (f"\n\n    Labels: {_literals(one.labels)}" if one.labels else "")
+        for one in METRICS.values()
+    )
+
+
 def _literals(words: tuple[str, ...]) -> str:
     return " ".join(f"``{word}``" for word in words)
 
@@ -85,7 +95,7 @@ def _everywhere(option: click.Option, context: click.Context) -> bool:
 
 def fill(_app: object, _page: str, source: list[str]) -> None:
     """Put what comes from the code where a page says ``.. from the code: NAME``."""
-    for made in (configuration, commands, events):
+    for made in (configuration, commands, events, metrics):
         mark = f".. from the code: {made.__name__}\n"
         if mark in source[0]:
             source[0] = source[0].replace(mark, made() + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from importlib.util import find_spec
 from string import Template
 
 from postoffice.config.endpoints import twice
@@ -90,6 +91,9 @@ def read(
             web=settings.web and _web(settings.web, settings, source),
         )
         _complain_of_doubles(settings, source)
+        if settings.metrics is not None and find_spec("prometheus_client") is None:
+            why = "needs the package prometheus-client: pip install 'postoffice[metrics]'"
+            source.complain("metrics", why)
     if source.problems:
         raise ConfigurationError(source.problems)
     return settings
@@ -120,6 +124,7 @@ def _complain_of_doubles(settings: Settings, source: Source) -> None:
         for number, one in enumerate(ones)
     ]
     named += [("web.listen", settings.web.listen)] if settings.web else []
+    named += [("metrics.listen", settings.metrics.listen)] if settings.metrics else []
     known = dict(named)
     for key, other in twice(named):
         service = other.removeprefix("listeners.").partition("[")[0]

@@ -237,6 +237,18 @@ class LogSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetricsSettings:
+    """
+    Metrics for Prometheus, and pages that tell whether the post office lives and is ready. They
+    need the package prometheus-client; see docs/metrics.rst. Without this section there are none.
+
+    listen: Where /metrics, /live and /ready are served, by HTTP and to everybody who can connect.
+    """
+
+    listen: str = key(kinds.ENDPOINT, "tcp:9725:interface=127.0.0.1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """
     What postoffice.yaml says; paths are absolute.
@@ -284,6 +296,7 @@ class Settings:
     outbound: OutboundSettings | None = optional_section(OutboundSettings)
     log: LogSettings = section(LogSettings)
     web: WebSettings | None = optional_section(WebSettings)
+    metrics: MetricsSettings | None = optional_section(MetricsSettings)
 
     #: Not keys: the file that was read; whether there is none; the text of the mail that warns of
     #: a full maildrop ("": the built-in text).

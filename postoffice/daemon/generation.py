@@ -8,7 +8,7 @@ one, and open sessions keep the old one until they end.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -42,7 +42,7 @@ from postoffice.pop3.options import POP3Limits
 from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.certificates import Certificates
 from postoffice.server.connection_limits import ConnectionLimits
-from postoffice.server.factory import ServerFactory
+from postoffice.server.factory import ServerFactory, Timings
 from postoffice.server.fair_share import ReactorShares
 from postoffice.server.leases import Leases
 from postoffice.server.listener_options import ListenerOptions
@@ -76,6 +76,7 @@ class Core:
     connection_limits: ConnectionLimits
     reactor_shares: ReactorShares
     web_page: WebPage
+    timings: dict[str, Timings] = field(default_factory=dict)  # by service; empty without metrics
 
     @property
     def executors(self) -> tuple[ThreadExecutor, ...]:
@@ -240,6 +241,8 @@ class _Factories:
         """Return the server factory of one listener."""
         factory = self._make(service, listener)
         factory.reactor_shares = self._core.reactor_shares
+        if self._settings.metrics is not None:
+            factory.timings = self._core.timings.setdefault(service, Timings())
         return factory
 
     def _make(self, service: str, listener: ListenerSettings) -> ServerFactory:

@@ -21,6 +21,7 @@ from postoffice.daemon.expiry_job import ExpiryJob
 from postoffice.daemon.generation import Core, Generation
 from postoffice.daemon.live_sessions import Sessions
 from postoffice.daemon.log_output import LogOutput
+from postoffice.daemon.monitoring import Monitoring
 from postoffice.daemon.outbound import Outbound
 from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.queue_control import QueueControl
@@ -64,7 +65,13 @@ class PostOffice(Service):
         self._core = core
         self._reactor = core.reactor
         self._outbound = Outbound(core)
-        self._generations = Generations(core, first, read_again, self._outbound.use)
+        self._generations = Generations(core, first, read_again, self._use)
+        self._monitoring = Monitoring(
+            core,
+            lambda: self._generations.current,
+            lambda: self._generations.servers,
+            lambda: self._outbound.manager,
+        )
         self._expiring = ExpiryJob(first.retention, core.clock)
         sessions = Sessions(lambda: self._generations.servers, core.reactor)
         queue = QueueControl(self._outbound)
@@ -131,6 +138,7 @@ class PostOffice(Service):
     async def _open(self) -> None:
         for listening in self._listening or ():
             await listening
+        await self._monitoring.use(self.settings)
         await self.plugins.start(policies=True)
         self._core.leases.start()
         generation = self._generations.current
@@ -150,6 +158,7 @@ class PostOffice(Service):
             server.open()
         self._expiring.start()
         self._control.start()
+        self._monitoring.ready = True
         self.log.info("the post office is open: {where}", where=self._where())
         self.systemd.ready(f"open: {self._where()}")
         if self.welcome is not None:
@@ -200,6 +209,7 @@ class PostOffice(Service):
             if unfinished is not None:
                 unfinished.cancel()
         self.systemd.stopping()
+        self._monitoring.ready = False
         return Deferred.fromCoroutine(self._close())
 
     async def _close(self) -> None:
@@ -218,12 +228,18 @@ class PostOffice(Service):
         await core.logins.stop()
         await self._expiring.stop()
         await self.plugins.stop()
+        await self._monitoring.stop()
         self.systemd.stopped()
         if self._working:
             self._working = False
             for executor in core.executors:
                 await executor.stop()
             self.log.info("the post office is closed")
+
+    async def _use(self, generation: Generation) -> None:
+        """Send, and show metrics, as a new generation says.  Raises StartupError."""
+        await self._monitoring.use(generation.settings)
+        await self._outbound.use(generation)
 
     # -- reload --------------------------------------------------------------------
 

@@ -126,6 +126,7 @@ class Change:
 
     def __init__(self, before: Sequence[Listener], wanted: Sequence[Listener]) -> None:
         self.closed = list(before)
+        self._shut: list[Listener] = []
         self._kept: dict[Listener, Listener] = {}
         for same in (_same_service, _same_endpoint):
             for one in wanted:
@@ -142,20 +143,24 @@ class Change:
 
         Raises StartupError if one cannot be opened; then all is as it was before.
         """
-        shut: list[Listener] = []
         try:
             for one in sorted(self.opened, key=lambda new: bool(self._in_the_way(new))):
                 for old in self._in_the_way(one):
-                    shut.append(old)
+                    self._shut.append(old)
                     await old.stop()
                 await one.listen(source)
         except BaseException:
-            for one in self.opened:
-                await one.stop()
-                await one.server.close(0)
-            for old in shut:
-                await old.reopen(before)
+            await self.undo(before)
             raise
+
+    async def undo(self, before: Source) -> None:
+        """Close what was opened, and open again what was closed for it."""
+        for one in self.opened:
+            await one.stop()
+            await one.server.close(0)
+        shut, self._shut = self._shut, []
+        for old in shut:
+            await old.reopen(before)
 
     def _in_the_way(self, new: Listener) -> list[Listener]:
         return [old for old in self.closed if old.port and clash(old.text, new.text)]

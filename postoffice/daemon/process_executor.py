@@ -56,6 +56,7 @@ class ProcessExecutor(Generic[Made]):
         self._process: _Process | None = None
         self._not_before = 0.0
         self._stopped = False
+        self.starts = 0
 
     @property
     def ready(self) -> bool:
@@ -81,6 +82,7 @@ class ProcessExecutor(Generic[Made]):
             )
         else:
             self._process = process
+            self.starts += 1
 
     async def stop(self) -> None:
         self._stopped = True

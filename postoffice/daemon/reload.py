@@ -109,7 +109,11 @@ class Generations:
         try:
             await self._start(new, old)
             await change.open(settings.source, old.settings.source)
-            await self._send_by(new)
+            try:
+                await self._send_by(new)
+            except BaseException:
+                await change.undo(old.settings.source)
+                raise
         except BaseException:
             await self._stop_unshared(new)
             raise

@@ -47,6 +47,8 @@ class ChildProcess(Protocol[Made]):
     """
 
     memory: mmap
+    #: How often the child was started.
+    starts: int
 
     @property
     def ready(self) -> bool:

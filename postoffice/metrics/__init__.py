@@ -1,1 +1,1 @@
-"""Counts and measures what the office does, for Prometheus."""
+"""Counts and measures what the office does, for Prometheus (the extra ``metrics``)."""

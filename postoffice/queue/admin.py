@@ -142,6 +142,10 @@ class QueueAdmin:
                     tell(log, log_events.RECIPIENTS_REMOVED, id=row.id, to=to)
         self._rows.forget((row.name, row.lane) for row in its)
 
+    async def totals(self) -> tuple[float | None, int]:
+        """When the oldest message came (Unix time; None: none waits), and how many are held."""
+        return await self._rows.run(self._db.totals)
+
     async def take(
         self, selection: Selection, wanted: Callable[[Row], bool] = lambda _: True
     ) -> list[Row]:

@@ -316,6 +316,14 @@ class QueueDB(SQLiteFile):
             query = f"SELECT count(DISTINCT name) FROM waiting WHERE {which}"  # noqa: S608
             return int(db.execute(query, tuple(values)).fetchone()[0])
 
+    def totals(self) -> tuple[float | None, int]:
+        """When the oldest message came (Unix time), if one waits; and how many are held."""
+        with self.turn() as db:
+            query = """SELECT min(came), count(DISTINCT CASE WHEN held != '' THEN name END)
+                       FROM waiting"""
+            oldest, held = db.execute(query).fetchone()
+            return oldest, held
+
     def pause(self, domain: str, now: float) -> None:
         """Send nothing to this domain ("*": to any) until ``resume``."""
         with self.turn(durable=True) as db:

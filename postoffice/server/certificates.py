@@ -296,6 +296,14 @@ class Certificates:
         for path, when in self.expiring():
             self.log.warn("certificate {path} expires on {when}", path=path, when=when)
 
+    def expiries(self) -> list[tuple[str, datetime]]:
+        """When each certificate in use expires: file, and time."""
+        return [
+            (pair.files.certificate, pair.loaded.until)
+            for pair in self._pairs
+            if pair.loaded is not None
+        ]
+
     def expiring(self) -> list[tuple[str, str]]:
         """The certificates that have expired or will expire soon: file, and day."""
         soon = datetime.now(UTC) + EXPIRES_SOON

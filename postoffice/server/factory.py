@@ -18,6 +18,7 @@ from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.connection_setup import OpenConnection
 from postoffice.server.fair_share import ReactorShares
 from postoffice.server.listener_options import ListenerOptions
+from postoffice.util.histogram import Histogram
 from postoffice.util.networks import client_address, within
 from postoffice.util.token_bucket import TokenBucket
 
@@ -25,6 +26,14 @@ log = Logger("postoffice")
 
 #: Refused connections that are logged: at most so many, in so many seconds.
 REFUSALS_LOGGED = (60, 60)
+
+
+class Timings:
+    """How long clients of one service waited, in seconds: for the 250 of a message, for a login."""
+
+    def __init__(self) -> None:
+        self.delivery = Histogram()
+        self.login = Histogram()
 
 
 class RefusedConnection(TwistedProtocol):
@@ -43,7 +52,8 @@ class ServerFactory(Factory):
     """
     Makes the connections of one service, and holds those that are open.
 
-    ``reactor_shares`` may be replaced by an object that several services share.
+    ``reactor_shares`` may be replaced by an object that several services share.  ``timings``, if
+    there is one, counts how long clients wait.
     A client that ``connection_limits`` refuses is sent ``full``.  While ``starting``
     is true, clients wait for their greeting until ``open()``; a client that waits
     longer than ``connection_setup.STARTUP_WAIT`` is sent ``not_yet``.
@@ -66,6 +76,7 @@ class ServerFactory(Factory):
         self.connections: set[OpenConnection] = set()
         self.reactor_shares = ReactorShares(clock)
         self.starting = False
+        self.timings: Timings | None = None
         self._refusals_logged = TokenBucket(*REFUSALS_LOGGED, clock.seconds)
         self._connection_limits = connection_limits
         self._empty: list[Deferred[None]] = []

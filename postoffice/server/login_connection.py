@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, ClassVar, Protocol
 
 from twisted.cred.error import UnauthorizedLogin
@@ -126,6 +127,7 @@ class LoginConnection(Connection[Q, A]):
         claim, session_info = question.claim, self._session_info
         session_info.mechanism, session_info.tls = question.mechanism, self._tls
         credentials = credentials_of(claim, self.client, session_info.service)
+        timings, began = self.factory.timings, perf_counter()
         try:
             _, found, logout = await self.factory.portal.login(credentials, session_info, avatar)
         except UnauthorizedLogin:
@@ -134,6 +136,8 @@ class LoginConnection(Connection[Q, A]):
         except AccountDisabled:
             self.log(log_events.LOGIN_DISABLED, mechanism=session_info.mechanism, user=claim.user)
             raise
+        if timings is not None:
+            timings.login.observe(perf_counter() - began)
         session_info.device = getattr(found, "device", "")
         return found, logout
 

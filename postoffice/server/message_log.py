@@ -45,6 +45,14 @@ def paths_of(
     return paths + [f"<{one.shown}>" for one in queued]
 
 
+def queued_among(paths: Sequence[str], envelope: Envelope) -> int | None:
+    """How many of the paths that the log tells of, the last ones, are only in the queue."""
+    if not envelope.queued:
+        return None
+    local = {path_text(one.address) for one in envelope.recipients}
+    return len({path for path in paths if path not in local}) or None
+
+
 def path_text(address: Address | None) -> str:
     """An address in angle brackets; None is the null reverse-path."""
     return "<>" if address is None else f"<{address}>"

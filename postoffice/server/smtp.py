@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
+from time import perf_counter
 from typing import Any, assert_never, cast
 
 from twisted.cred.credentials import Anonymous
@@ -32,6 +33,7 @@ from postoffice.server.message_log import (
     addresses_of,
     path_text,
     paths_of,
+    queued_among,
     without_parameters,
 )
 from postoffice.server.smtp_service import SMTPService
@@ -275,6 +277,13 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
         return self._delivery.write(question.octets)
 
     async def _end(self) -> Reply | list[Reply]:
+        timings, began = self.factory.timings, perf_counter()
+        said = await self._commit()
+        if timings is not None:
+            timings.delivery.observe(perf_counter() - began)
+        return said
+
+    async def _commit(self) -> Reply | list[Reply]:
         envelope, delivery = self._envelope, self._delivery
         assert envelope is not None
         assert delivery is not None
@@ -312,7 +321,7 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
             id=envelope.id,
             sender=sender,
             recipients=len(recipients),
-            queued=_queued(envelope, recipients),
+            queued=queued_among(recipients, envelope),
             to=to,
             message_id=message_id,
             size=read and read.size,
@@ -377,14 +386,6 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
     def _is_idle(self) -> bool:
         assert self.session is not None
         return super()._is_idle() and not self.session.in_text
-
-
-def _queued(envelope: Envelope, paths: list[str]) -> int | None:
-    """How many of the paths that the log tells of, the last ones, are only in the queue."""
-    if not envelope.queued:
-        return None
-    local = {path_text(one.address) for one in envelope.recipients}
-    return len({path for path in paths if path not in local}) or None
 
 
 def _together(replies: list[Reply], taken: Reply) -> Reply:

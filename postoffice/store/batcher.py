@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -16,6 +17,7 @@ from twisted.internet.defer import Deferred, succeed
 from postoffice.interfaces import ChildProcess, Executor
 from postoffice.store import commit
 from postoffice.store.drafts import Draft, QueueRemoval
+from postoffice.store.figures import StoreFigures
 from postoffice.store.journal.journal import Journal
 from postoffice.store.quota.enforcement import Notice, QuotaEnforcement
 from postoffice.store.store_process import StoreProcess, pack
@@ -166,7 +168,9 @@ class Batcher:
         large: Committer,
         committed: Callable[[Sequence[Draft]], None],
         unknown: Callable[[Sequence[Draft]], None],
+        figures: StoreFigures | None = None,
     ) -> None:
+        self._figures = figures or StoreFigures()
         self._committed = committed
         self._unknown = unknown
         self._removals: deque[tuple[QueueRemoval, Deferred[bool]]] = deque()
@@ -206,6 +210,12 @@ class Batcher:
         self._idle = Deferred()
         return self._idle
 
+    def _count(self, batch: list[_Waiting], seconds: float) -> None:
+        figures = self._figures
+        figures.batches.observe(len(batch))
+        figures.seconds.observe(seconds)
+        figures.octets += sum(_octets(draft) for draft, _ in batch)
+
     def _busy(self) -> int:
         return self._small.batches + self._large.batches
 
@@ -219,6 +229,7 @@ class Batcher:
     async def _commit_batch(self, queue: _BatchQueue, batch: list[_Waiting]) -> None:
         outcomes: list[Exception | None]
         removals = self._next_removals() if queue is self._small else []
+        began = perf_counter()
         try:
             outcomes = await queue.committer.commit_batch(
                 [draft for draft, _ in batch], [removal for removal, _ in removals]
@@ -226,6 +237,9 @@ class Batcher:
         except Exception as bug:
             outcomes = [bug] * len(batch)
             self._unknown([draft for draft, _ in batch])
+            self._figures.failed += 1
+        else:
+            self._count(batch, perf_counter() - began)
         queue.batches -= 1
         self._begin_batches(queue)
         if not self._small.batches:

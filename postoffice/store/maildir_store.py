@@ -63,6 +63,7 @@ from postoffice.store.context import StoreContext
 from postoffice.store.deliveries import Deliveries
 from postoffice.store.delivery import MaildropCache
 from postoffice.store.drafts import Draft
+from postoffice.store.figures import StoreFigures
 from postoffice.store.journal import filesystem
 from postoffice.store.journal.redo import journal_of
 from postoffice.store.journal.segments import SEGMENT
@@ -123,6 +124,7 @@ class MaildirStore(MaildirFiles):
         child_process: MakeChildProcess | None = None,
         queue: tuple[int, int] = (0, 0),
     ) -> None:
+        self.figures = StoreFigures()
         self._make_child_process = child_process
         self._store_process: ChildProcess[StoreProcess] | None = None
         self._segment = segment
@@ -146,8 +148,9 @@ class MaildirStore(MaildirFiles):
         self._sweep = Sweep(path, executor, clock, undelete, undelete_size)
         failed = partial(self._failed, "sweeping the store failed")
         self._sweeping = Periodic(clock, SWEEP, self._sweep.run, failed)
-        failed = partial(self._failed, "checkpointing the journal failed, retrying")
-        self._checkpointing = Periodic(clock, CHECKPOINT_INTERVAL, self._checkpoint, failed)
+        self._checkpointing = Periodic(
+            clock, CHECKPOINT_INTERVAL, self._checkpoint, self._checkpoint_failed
+        )
 
     def _report(self, level: str, text: str) -> None:
         self.log.emit(LogLevel.lookupByName(level), "{text}", text=text)
@@ -169,8 +172,9 @@ class MaildirStore(MaildirFiles):
             self._store_process = self._make_child_process(
                 "store", StoreProcess, *arguments, memory=BATCHES * AREA
             )
+            self.figures.process = self._store_process
             small = ProcessCommitter(self._store_process, here, enforcement.notices, self._report)
-        self._batcher = Batcher(small, here, self._committed, self.queue.doubt)
+        self._batcher = Batcher(small, here, self._committed, self.queue.doubt, self.figures)
         large = self._journal.large if journal else ""
         self._deliveries = Deliveries(
             self._path,
@@ -237,8 +241,14 @@ class MaildirStore(MaildirFiles):
 
     async def _checkpoint(self) -> bool:
         await self._executor.run(self._journal.checkpoint)
+        self.figures.checkpoints += 1
+        self.figures.checkpointed = time.time()
         await self.queue.look_for_doubted()
         return False
+
+    def _checkpoint_failed(self, why: Failure) -> None:
+        self.figures.checkpoints_failed += 1
+        self._failed("checkpointing the journal failed, retrying", why)
 
     def _failed(self, what: str, why: Failure) -> None:
         if isinstance(why.value, (OSError, TemporaryFailure)):

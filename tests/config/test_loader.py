@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -437,3 +438,11 @@ def test_some_accounts_have_limits_of_their_own():
     assert rules.of("x@example.org") == Rates(
         (SendingRate(9, 60),), (SendingRate(3, 60),), hold=False
     )
+
+
+def test_metrics_without_their_package_say_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    assert complaints(LEAST + "metrics: {}") == [
+        "FILE:3: metrics: needs the package prometheus-client: pip install 'postoffice[metrics]'"
+    ]
+    assert read(LEAST).metrics is None
