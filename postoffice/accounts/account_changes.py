@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import time
+import unicodedata
+from collections.abc import Sequence
 
-from postoffice.accounts.app_passwords import salt
+from postoffice.accounts.app_passwords import AppPasswordToken, salt
 from postoffice.accounts.passwords import generate_password, hash_password
 from postoffice.interfaces import Executor, IAccountRegister
 from postoffice.model.address import ENABLED, Account, StateNote
+from postoffice.model.app_password import AppPassword
 from postoffice.protocol import scram
+
+#: The greatest length of a device's name; and the devices of one account at most: a login with an
+#: app password looks at all of them.
+NAME = 64
+DEVICES = 100
 
 
 class ChangeRefused(Exception):
@@ -43,17 +51,66 @@ async def give_new_password(
 
     The old one stops working at once; app passwords stay.  Raises ChangeRefused.
     """
-    devices = await register.app_passwords(account.address)
     password = generate_password()
+    await set_password(register, executor, account, password.encode())
+    return password
+
+
+async def set_password(
+    register: IAccountRegister, executor: Executor, account: Account, password: bytes
+) -> None:
+    """
+    Set the password of an account; app passwords stay.
+
+    The old one stops working at once.  Raises ChangeRefused.
+    """
+    devices = await register.app_passwords(account.address)
     found = salt(account, devices) if devices else None  # the devices' keys use this salt
     secret, keys = await executor.run(_hashed, password, found)
     if not await register.set_secret(account.address, secret, keys):
         raise ChangeRefused(f"there is no account {account.address} here")
-    return password
 
 
-def _hashed(password: str, given: scram.Salt | None) -> tuple[str, str]:
+async def add_device(
+    register: IAccountRegister,
+    executor: Executor,
+    account: Account,
+    name: str,
+    protocol: str = "any",
+    expires: float | None = None,
+    networks: Sequence[str] = (),
+) -> str:
+    """
+    Add a device to an account; return its app password, which must be shown once.
+
+    ``name`` comes from ``device_name``; the rest is as in ``AppPassword``.  Raises ChangeRefused.
+    """
+    token = AppPasswordToken.generate()
+    devices = await register.app_passwords(account.address)
+    if len(devices) >= DEVICES:
+        raise ChangeRefused(f"{account.address} has {DEVICES} devices already; remove some")
+    keys = await executor.run(_keys, token.text.encode(), salt(account, devices))
+    made = AppPassword(
+        name, token.id, token.digest, keys, time.time(), expires, protocol, tuple(networks)
+    )
+    if not await register.add_app_password(account.address, made):
+        raise ChangeRefused(f"{account.address} has a device {name!r} already")
+    return token.text
+
+
+def device_name(text: str) -> str:
+    """Return the name of a device in its one form.  Raises ValueError."""
+    name = unicodedata.normalize("NFC", text.strip())
+    if not name or len(name) > NAME or not name.isprintable():
+        raise ValueError(f"{text!r} is no name: 1 to {NAME} letters that can be shown")
+    return name
+
+
+def _hashed(password: bytes, given: scram.Salt | None) -> tuple[str, str]:
     """Return the hash and the SCRAM keys.  It takes a while."""
-    octets = password.encode()
+    return hash_password(password), _keys(password, given)
+
+
+def _keys(password: bytes, given: scram.Salt | None) -> str:
     how = () if given is None else (given.salt, given.iterations)
-    return hash_password(octets), str(scram.derive(octets, *how))
+    return str(scram.derive(password, *how))

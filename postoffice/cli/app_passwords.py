@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-import unicodedata
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
 import click
 
-from postoffice.accounts import app_passwords as passwords
-from postoffice.accounts.app_passwords import AppPasswordToken
+from postoffice.accounts.account_changes import ChangeRefused, add_device, device_name
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.login_history import LoginMethod
 from postoffice.cli.command import Answer, CommandContext, Refused, command, registered
@@ -20,19 +18,9 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 from postoffice.model.app_password import PROTOCOLS, AppPassword
 from postoffice.model.config_values import DURATION, NETWORK, read_duration
-from postoffice.protocol import scram
 
-#: The greatest length of a device's name.
-NAME = 64
 #: The last login of each device, by the device's name.
 Last = dict[str, tuple[LoginMethod, float]]
-
-
-def _name(text: str) -> str:
-    name = unicodedata.normalize("NFC", text.strip())
-    if not name or len(name) > NAME or not name.isprintable():
-        raise ValueError(f"{text!r} is no name: 1 to {NAME} letters that can be shown")
-    return name
 
 
 def _expiry(text: str) -> float:
@@ -59,7 +47,7 @@ def _network(text: str) -> str:
     return str(network.network_address if network.num_addresses == 1 else network)
 
 
-NAME_TYPE = Parameter("name", _name)
+NAME_TYPE = Parameter("name", device_name)
 
 
 @click.group()
@@ -103,30 +91,21 @@ async def add(
 
     With --json: address, device, added, generated_password.
     """
-    password = AppPasswordToken.generate()
     async with context.open() as plugins:
         found = await registered(plugins, address.normal)
-        salt = passwords.salt(found, await plugins.register.app_passwords(found.address))
-        how = () if salt is None else (salt.salt, salt.iterations)
-        made = AppPassword(
-            name,
-            password.id,
-            password.digest,
-            str(scram.derive(password.text.encode(), *how)),
-            time.time(),
-            expires,
-            protocol,
-            network,
-        )
-        if not await plugins.register.add_app_password(found.address, made):
-            raise Refused(f"{found.address} has a device {name!r} already")
+        try:
+            password = await add_device(
+                plugins.register, plugins.executor, found, name, protocol, expires, network
+            )
+        except ChangeRefused as why:
+            raise Refused(str(why)) from None
     data = {
         "address": address.normal,
         "device": name,
         "added": True,
-        "generated_password": password.text,
+        "generated_password": password,
     }
-    return Answer(data, [f"{address.normal} has a device {name!r}", f"password: {password.text}"])
+    return Answer(data, [f"{address.normal} has a device {name!r}", f"password: {password}"])
 
 
 @command("list", device)

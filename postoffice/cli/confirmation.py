@@ -8,34 +8,8 @@ import click
 
 from postoffice.cli.output import sized
 
-#: A shorter password is weak.
-SHORT = 8
 #: A quota smaller than this hardly holds one message.
 SMALL = 64 << 10
-_DIGITS = "01234567890"
-
-
-def weakness(password: bytes, address: str = "") -> str:
-    """
-    Return why the password of this address is easy to guess, or "".
-
-    Weak are short passwords, the address or a part of it, "password", consecutive digits,
-    and one repeated character.  Digits after a word do not make it stronger.
-    """
-    text = password.decode("utf-8", "replace").casefold()
-    local, _, domain = address.casefold().partition("@")
-    if len(text) < SHORT:
-        return f"has less than {SHORT} characters"
-    word = text.rstrip("0123456789!")
-    if {text, word} & ({local, domain, address.casefold()} - {""}):
-        return "is the address, or a part of it"
-    if word in {"password", "passwort"}:
-        return f'is "{word}"'
-    if len(set(text)) == 1:
-        return "is one character, again and again"
-    if text in _DIGITS or text in _DIGITS[::-1]:
-        return "is digits in a row"
-    return ""
 
 
 def smallness(octets: int | None) -> str:

@@ -10,15 +10,13 @@ from typing import TypeVar
 import click
 
 from postoffice.accounts import password_schemes
+from postoffice.accounts.new_passwords import mistake, weakness
 from postoffice.accounts.passwords import generate_password, hash_password
 from postoffice.cli.command import with_options
-from postoffice.cli.confirmation import on_a_terminal, weakness
+from postoffice.cli.confirmation import on_a_terminal
 from postoffice.protocol.scram import Salt, derive
 
 T = TypeVar("T")
-
-#: The longest password in octets: a PASS command has room for this many, and more.
-MAXIMUM = 200
 
 
 @dataclass
@@ -134,10 +132,6 @@ def _of_hash(octets: bytes) -> Password:
 
 
 def check_password(octets: bytes) -> Password:
-    if not octets:
-        raise click.UsageError("the password is empty")
-    if len(octets) > MAXIMUM:
-        raise click.UsageError(f"the password has over {MAXIMUM} octets")
-    if any(octet < 32 or octet == 127 for octet in octets):
-        raise click.UsageError("the password has control characters, or several lines")
+    if why := mistake(octets):
+        raise click.UsageError(f"the password {why}")
     return Password(octets, False)

@@ -103,6 +103,12 @@ def address_of(text: str) -> tuple[str, str] | None:
     return host or (_ALL6 if kind == "tcp6" else _ALL4), str(int(port))
 
 
+def port_of(text: str) -> int:
+    """Return the TCP port of an endpoint; 0 if it has none, or leaves it to the system."""
+    address = address_of(text)
+    return int(address[1]) if address is not None and address[0] != "unix" else 0
+
+
 def _clash(one: tuple[str, str], other: tuple[str, str]) -> bool:
     if one[1] != other[1]:
         return False

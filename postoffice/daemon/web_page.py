@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from postoffice.accounts.directories import Directories
+from postoffice.config.endpoints import port_of
 from postoffice.interfaces import Executor
 from postoffice.util.reactor import IReactor
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from postoffice.server.certificates import Certificates
     from postoffice.web.context import WebState
     from postoffice.web.http_server import WebServer
+    from postoffice.web.mail_programs import Access
 
 
 class WebPage:
@@ -57,6 +59,13 @@ class WebPage:
             self._logins.login_history,
             settings.hostname,
             web.hosts,
+            self._plugins.store,
+            _accesses(settings),
+            float(settings.store.options.get("undelete") or 0),
+            settings.default_quota,
+            settings.postmaster_quota,
+            settings.postmaster.normal,
+            settings.mail_policy,
         )
         return WebServer(
             make_application(context),
@@ -74,3 +83,16 @@ class WebPage:
         """Close the database."""
         if self._state is not None:
             await self._state.stop()
+
+
+def _accesses(settings: Settings) -> list[Access]:
+    """Return where mail programs connect, by the configuration."""
+    from postoffice.web.mail_programs import accesses
+
+    ports = [
+        (service, port)
+        for service, ones in settings.listeners.items()
+        for one in ones
+        if (port := port_of(one.endpoint))
+    ]
+    return accesses(settings.hostname, ports, tls=bool(settings.tls.certificates))

@@ -11,12 +11,14 @@ from twisted.logger import Logger
 from postoffice.accounts.credentials import PlainLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.login_history import LoginHistory
-from postoffice.interfaces import Executor
+from postoffice.interfaces import Executor, IMailStore
 from postoffice.model import log_events
-from postoffice.model.address import Account
+from postoffice.model.address import Account, Quota
 from postoffice.model.envelope import SessionInfo
 from postoffice.model.log_event import tell
+from postoffice.model.mail_policy import MailPolicy
 from postoffice.util.token_bucket import TokenBucket
+from postoffice.web.mail_programs import Access
 from postoffice.web.sessions import WebSessions
 from postoffice.web.visit import Visit
 from postoffice.web.web_db import WebDB
@@ -64,7 +66,9 @@ class WebContext:
 
     ``check`` is the login checker: it returns the account of a password, and raises what
     ``Checker.requestAvatarId`` raises.  ``note_login`` records a login.  ``hosts`` are the names
-    under which the page is served, the first of which is in links.
+    under which the page is served.  ``accesses`` is where mail programs connect; ``undelete`` how
+    many seconds deleted mail is kept, 0 for not at all.  ``default_quota`` and ``mail_policy`` are
+    of accounts that set nothing themselves; ``postmaster`` has ``postmaster_quota``.
     """
 
     state: WebState
@@ -74,6 +78,23 @@ class WebContext:
     login_history: LoginHistory
     hostname: str
     hosts: Sequence[str]
+    store: IMailStore
+    accesses: Sequence[Access]
+    undelete: float
+    default_quota: Quota
+    postmaster_quota: Quota
+    postmaster: str
+    mail_policy: MailPolicy
+
+    def quota_of(self, account: Account) -> Quota:
+        """Return the quota that applies to an account; no field is None."""
+        if account.address == self.postmaster:
+            return self.postmaster_quota
+        return account.quota.or_else(self.default_quota)
+
+    def mail_policy_of(self, account: Account) -> MailPolicy:
+        """Return the policy that applies to an account; no field is None."""
+        return account.mail_policy.or_else(self.mail_policy)
 
     @property
     def executor(self) -> Executor:

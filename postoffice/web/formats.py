@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from postoffice.web.languages import Translations
 
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -47,11 +47,11 @@ class Formats:
         return f"{value:,}".replace(",", "." if self._language == "de" else ",")
 
     def size(self, octets: float) -> str:
-        """Return a size with three digits and its unit."""
+        """Return a size with at most three digits and its unit, as the command does."""
         value, unit = float(octets), 0
         while value >= 999.5 and unit < len(_UNITS) - 1:
-            value, unit = value / 1000, unit + 1
-        text = f"{value:.1f}" if unit and value < 99.5 else f"{value:.0f}"
+            value, unit = value / 1024, unit + 1
+        text = f"{value:.1f}".removesuffix(".0") if unit and value < 99.5 else f"{value:.0f}"
         if self._language == "de":
             text = text.replace(".", ",")
         name = self._translations.gettext("bytes") if unit == 0 else _UNITS[unit]

@@ -324,6 +324,7 @@ class WebServer:
             headers,
             _cookies(headers.get("cookie", "")),
             direct,
+            b"" if form else body,
         )
 
     def _client(self, raw: http.Request, headers: Mapping[str, str]) -> tuple[Client, bool]:

@@ -1,21 +1,25 @@
-"""The pages of the owner of an account.  Each asks only for what belongs to the account."""
+"""The start page of the owner of an account."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from postoffice.interfaces import IMaildropIntake
+from postoffice.web import summaries
 from postoffice.web.context import WebContext
 from postoffice.web.pages import Pages
 from postoffice.web.routes import OWNER, Route
 from postoffice.web.values import Response, redirect
 from postoffice.web.visit import Visit
 
-#: Days whose logins are shown.
-_LOGINS = 60 * 86400.0
+#: Seconds in which logins are shown, and how many.
+LOGINS, SHOWN = 60 * 86400.0, 12
+#: The share of a quota from which its owner is warned.
+NEARLY = 0.8
 
 
 class OwnerPages:
-    """The start page of an owner."""
+    """The start page: room, last mail, last logins; everything is the visit's account's own."""
 
     def __init__(self, context: WebContext, pages: Pages) -> None:
         self._context = context
@@ -29,12 +33,33 @@ class OwnerPages:
         )
 
     async def home(self, visit: Visit) -> Response:
-        """Show the last logins, and the sessions of browsers."""
-        state, account = self._context.state, visit.owner.address
-        since = state.now() - _LOGINS
-        logins = await state.executor.run(self._context.login_history.used, since, account)
-        others = len(state.sessions.of(account)) - 1
-        return self._pages.page(visit, "home.html", logins=logins[:20], others=others)
+        """Show the room that is used, the last message, and the last logins."""
+        context, account = self._context, visit.owner
+        messages, octets = await context.store.count(account.maildrop)
+        quota = context.quota_of(account)
+        since = context.state.now() - LOGINS
+        used = context.login_history.used
+        logins = await context.executor.run(used, since, account.address)
+        return self._pages.page(
+            visit,
+            "home.html",
+            messages=messages,
+            octets=octets,
+            quota=quota,
+            share=quota.share(octets, messages),
+            nearly=NEARLY,
+            last=await self._last_message(visit),
+            logins=logins[:SHOWN],
+            others=len(context.state.sessions.of(account.address)) - 1,
+        )
+
+    async def _last_message(self, visit: Visit) -> summaries.Summary | None:
+        store = self._context.store
+        if not IMaildropIntake.providedBy(store):
+            return None
+        reader = store.reader(visit.owner.maildrop)
+        found = await self._context.executor.run(summaries.newest, reader, 0, 1)
+        return next(iter(found.summaries), None)
 
     async def end_sessions(self, visit: Visit) -> Response:
         """Log out all other browsers."""

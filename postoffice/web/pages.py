@@ -71,15 +71,15 @@ class Pages:
         """
         Return a page.
 
-        Besides ``facts`` templates have ``visit``, ``menu`` and ``messages``.
+        Besides ``facts`` templates have ``visit``, ``menu`` and ``said`` (messages).
         """
         return Response(status, self.rendered(visit, template, **facts).encode())
 
     def rendered(self, visit: Visit, template: str, **facts: object) -> str:
         """Return a template's text."""
-        messages = visit.session.take_messages() if visit.session is not None else []
+        said = visit.session.take_messages() if visit.session is not None else []
         page = self._environments[visit.language].get_template(template)
-        return str(page.render(visit=visit, menu=self.menu(visit), messages=messages, **facts))
+        return str(page.render(visit=visit, menu=self.menu(visit), said=said, **facts))
 
     def _address(self, name: str) -> str:
         """The address of a static file: it changes with the file, so that it may be kept long."""

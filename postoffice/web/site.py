@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from postoffice.web.access_pages import AccessPages
 from postoffice.web.application import Application
 from postoffice.web.context import WebContext
 from postoffice.web.login_pages import LoginPages
+from postoffice.web.mailbox_pages import MailboxPages
 from postoffice.web.owner_pages import OwnerPages
 from postoffice.web.pages import Pages
 from postoffice.web.routes import Route, Routes
+from postoffice.web.settings_pages import SettingsPages
 from postoffice.web.visit import Visit
 
 #: The menu: pages by their paths, with their English names.  A page without a route is left out.
-OWNER_MENU = (("/", "Overview"),)
+OWNER_MENU = (
+    ("/", "Overview"),
+    ("/mail", "Mail"),
+    ("/devices", "Devices"),
+    ("/programs", "Mail programs"),
+    ("/kept", "How long mail is kept"),
+    ("/password", "Password"),
+)
 ADMINISTRATOR_MENU: tuple[tuple[str, str], ...] = ()
 
 Menu = Sequence[tuple[str, Sequence[tuple[str, str]]]]
@@ -28,7 +38,8 @@ def make_application(context: WebContext) -> Application:
 
 def all_routes(context: WebContext, pages: Pages) -> Sequence[Route]:
     """Return every route of the site."""
-    return (*LoginPages(context, pages).routes(), *OwnerPages(context, pages).routes())
+    kinds = (LoginPages, OwnerPages, MailboxPages, AccessPages, SettingsPages)
+    return [route for kind in kinds for route in kind(context, pages).routes()]
 
 
 def menu(visit: Visit) -> Menu:

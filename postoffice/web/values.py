@@ -19,7 +19,7 @@ class WebRequest:
     ``path`` is decoded, and begins with a slash.  ``query`` and ``form`` have all values of each
     name; ``headers`` the first value, by lower-case name.  ``client`` is the browser's machine,
     also behind a proxy; its ``encrypted`` says whether the browser speaks HTTPS.  ``direct`` is
-    False if a proxy stands between, one of ours or not.
+    False if a proxy stands between, one of ours or not.  ``body`` is what came if it was no form.
     """
 
     method: str
@@ -30,6 +30,7 @@ class WebRequest:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     cookies: Mapping[str, str] = field(default_factory=dict, repr=False)
     direct: bool = True
+    body: bytes = field(default=b"", repr=False)
 
     def asked(self, name: str) -> str:
         """Return the first value of a name in the query, or ""."""

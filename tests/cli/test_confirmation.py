@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from postoffice.accounts.new_passwords import weakness
 from postoffice.accounts.passwords import generate_password
-from postoffice.cli.confirmation import SMALL, smallness, weakness
+from postoffice.cli.confirmation import SMALL, smallness
 
 ANN = "ann.smith@example.net"
 WEAK = [

@@ -55,11 +55,12 @@ def test_the_language_is_the_best_that_the_browser_accepts(accepted, language):
     [
         (0, "0 bytes", "0 Byte"),
         (999, "999 bytes", "999 Byte"),
-        (1000, "1.0 kB", "1,0 kB"),
-        (99_900, "100 kB", "100 kB"),
-        (1_234_567, "1.2 MB", "1,2 MB"),
-        (999_600, "1.0 MB", "1,0 MB"),
-        (5 * 10**15, "5000 TB", "5000 TB"),
+        (1000, "1 KiB", "1 KiB"),
+        (1500, "1.5 KiB", "1,5 KiB"),
+        (102_300, "100 KiB", "100 KiB"),
+        (1 << 30, "1 GiB", "1 GiB"),
+        (1_288_490, "1.2 MiB", "1,2 MiB"),
+        (5 << 50, "5120 TiB", "5120 TiB"),
     ],
 )
 def test_sizes(octets, english, german):

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment
 
 import postoffice.web
-from postoffice.web import formats, site
+from postoffice.web import access_pages, formats, mailbox_pages, site
 
 ROOM = Path(postoffice.web.__file__).parent
 #: Functions whose texts are translated; the place of the text among their arguments.
@@ -23,6 +23,7 @@ def of_templates() -> set[str]:
     for path in ROOM.glob("templates/**/*.html"):
         for _, _, text in environment.extract_translations(path.read_text("utf-8")):
             found.add(text[0] if isinstance(text, tuple) else text)
+    found.discard(None)  # a text that is not written there
     return found
 
 
@@ -30,6 +31,8 @@ def of_code() -> set[str]:
     """The texts in the code."""
     found = {one for one, _ in formats.COUNTED}
     found |= {name for menu in (site.OWNER_MENU, site.ADMINISTRATOR_MENU) for _, name in menu}
+    found |= {*access_pages.FAULTS, *mailbox_pages.REMOVERS.values()}
+    found |= {mailbox_pages.PAGE_ITSELF, mailbox_pages.PROGRAM}
     for path in ROOM.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call):

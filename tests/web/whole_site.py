@@ -14,10 +14,14 @@ from postoffice.accounts.directories import Directories
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import hash_password
+from postoffice.model.address import Quota
 from postoffice.model.envelope import Client
+from postoffice.model.mail_policy import DEFAULT_POLICY
 from postoffice.protocol.scram import derive
+from postoffice.store.maildir_store import MaildirStore
 from postoffice.testing import ImmediateExecutor, finish
 from postoffice.web.context import WebContext, WebState
+from postoffice.web.mail_programs import accesses
 from postoffice.web.site import make_application
 from postoffice.web.values import WebRequest
 
@@ -41,6 +45,15 @@ class Site:
         for name in (ANNA, BERT, ADMIN):
             finish(self.directory.add(name, SECRET, SCRAM))
         executor = ImmediateExecutor()
+        self.store = MaildirStore(
+            str(folder / "mail"),
+            executor,
+            hostname=HOST,
+            clock=Clock(),
+            durability="files",
+            undelete=86400.0,
+        )
+        finish(self.store.start())
         self.logins = LoginRecords(
             str(folder), executor, self.clock, Allowance(100, 3600), Allowance(10, 60)
         )
@@ -64,6 +77,13 @@ class Site:
             self.logins.login_history,
             HOST,
             (HOST,),
+            self.store,
+            accesses(HOST, [("pop3", 110), ("pop3s", 995), ("submissions", 465)], tls=True),
+            86400.0,
+            Quota(10_000_000, 0, "reject"),
+            Quota(0, 0, "reject"),
+            "postmaster@example.net",
+            DEFAULT_POLICY,
         )
         self.application = make_application(self.context)
 
@@ -72,6 +92,7 @@ class Site:
 
     def close(self) -> None:
         finish(self.state.stop())
+        finish(self.store.stop())
         finish(self.logins.stop())
 
     def browser(self, client: Client = AWAY) -> Browser:
