@@ -19,7 +19,7 @@ from postoffice.cli.quotas import SIZE_TYPE
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.doctor.maildrop_owners import OwnedMaildrop, owners_of
-from postoffice.interfaces import Finding, PurgeCriteria, Step, VaultSession
+from postoffice.interfaces import Finding, IQueueRepair, PurgeCriteria, Step, VaultSession
 from postoffice.model.address import Address, Quota
 from postoffice.model.errors import MaildropLocked
 
@@ -150,6 +150,8 @@ async def verify(context: CommandContext, address: Address | None, repair: bool)
     be read or are no messages and for leftovers of failed deliveries, and checks the
     quota counts.  It takes as long as reading all of the mail.  --repair corrects names
     and counts, creates missing folders and removes leftovers; it removes no message.
+    It also retries what could not be put into a maildrop or into the queue before (set
+    aside); what a running daemon has to send of this, it finds at its next start.
     The exit code is 1 if a problem was found and not repaired.
 
     Maildrops without an account are listed too, but are no problem.
@@ -162,6 +164,9 @@ async def verify(context: CommandContext, address: Address | None, repair: bool)
         care, found = maintenance_of(plugins), list[Finding]()
         drops, messages = await _to_verify(plugins, settings, address)
         if address is None:
+            held = getattr(plugins.destination, "queue", None)
+            if repair and IQueueRepair.providedBy(held):
+                found += await held.repair()
             found += await care.strays()
         with Progress("reading messages") as progress:
             for drop in drops:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import click
 from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.confirmation import on_a_terminal
 from postoffice.cli.output import counted
+from postoffice.cli.progress import Progress
 from postoffice.cli.queue import (
     ANY_DOMAIN,
     ask_sender,
@@ -56,9 +57,11 @@ async def _change(
     """Let the daemon change messages; where none runs, change them here."""
     changed: list[tuple[str, list[str]]] = []
     try:
-        for part in _parts(selection):
-            answer = ask_sender(context, do, **part.write(), **more)
-            changed += [(line["id"], line["recipients"]) for line in answer]
+        with Progress(f"{do} messages") as progress:
+            for part in _parts(selection):
+                for line in _answers(context, do, part, more):
+                    changed.append((line["id"], line["recipients"]))
+                    progress.step()
     except NotRunning as error:
         if offline is None:
             raise Refused(f"{error}; this needs a daemon that sends") from None
@@ -77,6 +80,20 @@ async def _change(
     lines += [f"... {counted(len(ids), 'message')} {done}"] if len(changed) > 20 else []
     data = [{"id": one, "recipients": to} for one, to in changed]
     return Answer({"messages": data, "changed": len(ids)}, lines)
+
+
+def _answers(
+    context: CommandContext, do: str, selection: Selection, more: Mapping[str, object]
+) -> Iterator[dict[str, Any]]:
+    """What the daemon has changed; it changes very many messages in portions."""
+    after: str | None = selection.after
+    while after is not None:
+        part, after = replace(selection, after=after), None
+        for line in ask_sender(context, do, **part.write(), **more):
+            if "after" in line:
+                after = line["after"]
+            else:
+                yield line
 
 
 def _parts(selection: Selection) -> Iterable[Selection]:
@@ -152,7 +169,18 @@ async def remove(context: CommandContext, everything: bool, **which: Any) -> Ans
     With --json: messages: each with id and recipients; and changed, how many.
     """
     selection = _needs(which, everything, "Remove")
-    return await _change(context, "remove", selection, QueueAdmin.remove, "is removed")
+    return await _change(context, "remove", selection, _remove_all, "is removed")
+
+
+async def _remove_all(admin: QueueAdmin, selection: Selection) -> list[Row]:
+    """Remove messages where no daemon runs, in portions."""
+    removed: list[Row] = []
+    while True:
+        portion, after = await admin.portion(selection)
+        removed += await admin.remove(portion)
+        if not after:
+            return removed
+        selection = replace(selection, after=after)
 
 
 @command("bounce", queue)

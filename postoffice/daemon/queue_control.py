@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from postoffice.daemon.control_socket import Answers
 from postoffice.daemon.outbound import Outbound
@@ -67,10 +68,22 @@ class QueueControl:
         return _lines(await manager.admin.release(Selection.read(question)))
 
     async def _remove(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
-        return _lines(await manager.admin.remove(Selection.read(question)))
+        return await self._portion(manager, question, manager.admin.remove)
 
     async def _bounce(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
-        return _lines(await manager.bounce(Selection.read(question)))
+        return await self._portion(manager, question, manager.bounce)
+
+    async def _portion(
+        self,
+        manager: QueueManager,
+        question: Mapping[str, object],
+        change: Callable[[Selection], Awaitable[list[Row]]],
+    ) -> Lines:
+        """Change a portion of the messages; the last line says where the next one begins."""
+        selection = Selection.read(question)
+        portion, after = await manager.admin.portion(selection)
+        lines = _lines(await change(portion))
+        return chain(lines, [{"after": after}] if after else [])
 
     async def _pause(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
         await manager.pause(str(question["domain"]))

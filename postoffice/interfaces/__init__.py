@@ -62,7 +62,7 @@ from postoffice.interfaces.plugins import (
     IStoreMaker,
     PluginContext,
 )
-from postoffice.interfaces.queue import Arrived, IMailQueue, IQueueStore
+from postoffice.interfaces.queue import Arrived, IMailQueue, IQueueRepair, IQueueStore
 from postoffice.interfaces.reception import Fields, IPolicy, IReception, Opinion
 from postoffice.interfaces.store import (
     IDelivery,
@@ -111,6 +111,7 @@ __all__ = (
     "IPasswordVerifier",
     "IPolicy",
     "IPolicyMaker",
+    "IQueueRepair",
     "IQueueStore",
     "IReception",
     "IRetention",

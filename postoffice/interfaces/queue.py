@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from zope.interface import Attribute, Interface
 
+from postoffice.interfaces.maintenance import Finding
 from postoffice.interfaces.store import IDelivery, IText
 from postoffice.model.queued import QueuedMessage
 
@@ -73,3 +74,14 @@ class IMailQueue(Interface):
 
     def usage() -> Awaitable[tuple[int, int]]:
         """Return how many messages wait, and their octets."""
+
+
+class IQueueRepair(Interface):
+    """Optional interface of a queue, for ``postoffice maildrop verify --repair``."""
+
+    def repair() -> Awaitable[list[Finding]]:
+        """
+        Try again what could not be put into the queue, or taken out of it; return what was mended.
+
+        A daemon that runs meanwhile finds it at its next start.
+        """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from postoffice.interfaces import IMailQueue
 from postoffice.model import log_events
@@ -17,6 +19,10 @@ from postoffice.queue.rows import Rows
 from postoffice.queue.selection import Selection
 
 log = Logger("postoffice")
+
+#: Rows that are removed or returned by one question of the command; and messages that are removed
+#: at the same time: they are committed together.
+PORTION, TOGETHER = 1000, 64
 
 
 class Memory(Protocol):
@@ -71,10 +77,23 @@ class QueueAdmin:
         self._rows = rows
         self._memory = memory or NoMemory()
 
-    async def select(self, selection: Selection) -> list[Row]:
-        """The rows that fit, the oldest messages first."""
+    async def select(self, selection: Selection, most: int | None = None) -> list[Row]:
+        """The rows that fit, at most so many, the oldest messages first."""
         self._memory.note()
-        return await self._rows.run(self._db.select, *selection.sql(), None)
+        return await self._rows.run(self._db.select, *selection.sql(), most)
+
+    async def portion(self, selection: Selection) -> tuple[Selection, str]:
+        """
+        The first part of a selection, not too much at once, and the message that ends it.
+
+        The next part begins ``after`` that; it is "" if there is none.
+        """
+        rows = await self.select(selection, PORTION + 1)
+        if len(rows) <= PORTION:
+            return selection, ""
+        names = sorted({row.name for row in rows})
+        last = names[-2] if len(names) > 1 else names[-1]
+        return replace(selection, until=last), last
 
     async def page(
         self, selection: Selection, after: tuple[str, str] = ("", ""), most: int = 50
@@ -121,13 +140,33 @@ class QueueAdmin:
         left = by_name(rows)
         try:
             messages = await self._queue.read(list(left))
-            for (name, its), message in zip(list(left.items()), messages, strict=True):
-                await self._remove(name, its, message)
-                del left[name]
+            found = dict(zip(list(left), messages, strict=True))
+            for start in range(0, len(found), TOGETHER):
+                await self._remove_together(list(found)[start : start + TOGETHER], found, left)
         except BaseException:
             self._rows.put(row for its in left.values() for row in its)
             raise
         return rows
+
+    async def _remove_together(
+        self,
+        names: Sequence[str],
+        found: Mapping[str, QueuedMessage | None],
+        left: dict[str, list[Row]],
+    ) -> None:
+        """Remove messages at the same time; those that are removed go out of ``left``."""
+        removing = [
+            Deferred.fromCoroutine(self._remove(name, left[name], found[name])) for name in names
+        ]
+        failure: Failure | None = None
+        outcomes = await DeferredList(removing, consumeErrors=True)
+        for name, (well, outcome) in zip(names, outcomes, strict=True):
+            if well:
+                del left[name]
+            else:
+                failure = outcome
+        if failure is not None:
+            failure.raiseException()
 
     async def _remove(self, name: str, its: list[Row], message: QueuedMessage | None) -> None:
         """Remove rows of one message."""

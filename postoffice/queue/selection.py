@@ -23,8 +23,9 @@ class Selection:
     """
     Messages that fit all of what is given; ``ids`` are those in the log.
 
-    ``to`` and ``sender`` are addresses or domains; ``before`` is Unix time.  Nothing given: all
-    messages.
+    ``to`` and ``sender`` are addresses or domains; ``before`` is Unix time; a portion of
+    a selection begins behind the message ``after`` and ends with ``until`` (names in the queue).
+    Nothing given: all messages.
     """
 
     ids: tuple[str, ...] = ()
@@ -33,6 +34,8 @@ class Selection:
     login: str = ""
     state: str = ""
     before: float = 0.0
+    after: str = ""
+    until: str = ""
 
     @classmethod
     def read(cls, data: Mapping[str, object]) -> Self:
@@ -75,6 +78,12 @@ class Selection:
         if self.before:
             terms.append("came <= ?")
             values.append(self.before)
+        if self.after:
+            terms.append("name > ?")
+            values.append(self.after)
+        if self.until:
+            terms.append("name <= ?")
+            values.append(self.until)
         return " AND ".join(terms), values
 
 

@@ -16,11 +16,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from postoffice.interfaces import Arrived, Executor, IDelivery, IMailQueue, IText
+from postoffice.interfaces import (
+    Arrived,
+    Executor,
+    Finding,
+    IDelivery,
+    IMailQueue,
+    IQueueRepair,
+    IText,
+)
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import MessageGone, NoSpace, TemporaryFailure
 from postoffice.model.queued import QueuedMessage
-from postoffice.store import files, intents, names, queue_files
+from postoffice.store import files, intents, maintenance, names, queue_files
 from postoffice.store.batcher import Batcher
 from postoffice.store.delivery import MaildirDelivery, MaildropCache
 from postoffice.store.drafts import Draft, QueueRemoval
@@ -60,7 +68,7 @@ class Watchers:
                 self.log.failure("telling of a message in the queue failed; a start finds it")
 
 
-@implementer(IMailQueue)
+@implementer(IMailQueue, IQueueRepair)
 class MailQueue:
     """
     The queue of the store at ``store``.
@@ -353,6 +361,12 @@ class MailQueue:
             self.log.error(
                 "{name} was taken out of the queue, and set aside: {why}", name=name, why=why
             )
+
+    async def repair(self) -> list[Finding]:
+        folders = (queue_files.MESSAGES, queue_files.MARKS)
+        paths = [f"{self._store}/{folder}" for folder in folders]
+        found = [await self._executor.run(maintenance.look_aside, path, True) for path in paths]
+        return [one for those in found for one in those if one.mended]
 
     async def usage(self) -> tuple[int, int]:
         return self._messages, self._octets

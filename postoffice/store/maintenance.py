@@ -183,7 +183,7 @@ def verify(folder: str, limit: Quota, *, repair: bool, step: Step = unheard) -> 
     """
     Check each file of a maildrop; return what is wrong, and whether it was repaired.
     """
-    found = _set_aside(folder, repair)
+    found = look_aside(folder, repair)
     if not os.path.isdir(folder):
         if os.path.lexists(folder):
             found.append(Finding(folder, "no folder can be found there; it gets no mail", False))
@@ -200,7 +200,7 @@ def verify(folder: str, limit: Quota, *, repair: bool, step: Step = unheard) -> 
     return found
 
 
-def _set_aside(folder: str, repair: bool) -> list[Finding]:
+def look_aside(folder: str, repair: bool) -> list[Finding]:
     """Report what is set aside; ``repair``: retry it, unless a session holds the lock."""
     mended: list[Finding] = []
     try:

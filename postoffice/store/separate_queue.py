@@ -22,6 +22,7 @@ from postoffice.interfaces import (
     IDestination,
     IMailQueue,
     IMailStore,
+    IQueueRepair,
     IQueueStore,
     IText,
 )
@@ -30,7 +31,7 @@ from postoffice.model.envelope import Envelope
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.queued import QueuedMessage
 from postoffice.store.delivery import MaildirDelivery
-from postoffice.store.mail_queue import Watchers
+from postoffice.store.mail_queue import MailQueue, Watchers
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.names import uidl_of_file
 from postoffice.util.shield import shield
@@ -73,7 +74,7 @@ class StoreWithQueue:
         return DeliveryToBoth(queued, local, self.queue)
 
 
-@implementer(IMailQueue)
+@implementer(IMailQueue, IQueueRepair)
 class SeparateQueue:
     """
     The queue: a message that is for maildrops too is told to nobody before these have it.
@@ -83,12 +84,13 @@ class SeparateQueue:
 
     log = Logger()
 
-    def __init__(self, queue: IMailQueue) -> None:
+    def __init__(self, queue: MailQueue) -> None:
         self._queue = queue
         self._watchers = Watchers()
         self._waiting: dict[str, tuple[str, QueuedMessage] | None] = {}
         self.names, self.read, self.text = queue.names, queue.read, queue.text
         self.set_aside, self.usage, self.limit = queue.set_aside, queue.usage, queue.limit
+        self.repair = queue.repair
         queue.watch(self._came)
 
     def watch(self, arrived: Arrived) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
+from postoffice.daemon.queue_control import QueueControl
 from postoffice.interfaces.relay import Undeliverable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.outbound.schedule import HOUR, MINUTE
+from postoffice.queue import admin
 from postoffice.queue.admin import QueueAdmin
 from postoffice.queue.queue_db import QueueDB
 from postoffice.queue.rows import Rows
@@ -168,10 +172,10 @@ def test_without_a_daemon(tmp_path):
     office.stop()
     db = QueueDB(str(tmp_path / "queue.db"))
     db.open()
-    admin = QueueAdmin(office.queue, db, Rows(db, ImmediateExecutor()))
-    finish(admin.hold(Selection(to="x.example"), "away"))
-    finish(admin.remove(Selection(to="y.example")))
-    assert [row.held for row in finish(admin.select(ALL))] == ["away"]
+    offline = QueueAdmin(office.queue, db, Rows(db, ImmediateExecutor()))
+    finish(offline.hold(Selection(to="x.example"), "away"))
+    finish(offline.remove(Selection(to="y.example")))
+    assert [row.held for row in finish(offline.select(ALL))] == ["away"]
     db.close()
     assert list(office.queue.there) == ["n1"]
 
@@ -268,3 +272,57 @@ def test_what_waits_is_read_page_by_page(office):
     assert found == [f"n{number}" for number in range(5)]
     assert finish(admin.count(ALL)) == 5
     assert finish(admin.page(Selection(to="a3@x.example")))[0].id == "n3"
+
+
+def test_very_many_are_removed_in_portions(office, monkeypatch):
+    """Each message once, in the order of the queue; what is being sent ends no portion early."""
+    monkeypatch.setattr(admin, "PORTION", 10)
+    for number in range(35):
+        waiting(
+            office, f"a@x{number % 3}.example", f"b@y{number % 2}.example", name=f"n{number:02}"
+        )
+    control, removed, portions = _control(office), [], 0
+    question = {"do": "remove"}
+    while True:
+        *lines, last = finish(control.answer(question))
+        portions += 1
+        if "after" not in last:
+            lines.append(last)
+            break
+        question["after"] = last["after"]
+        removed += lines
+    removed += lines
+    assert portions > 5
+    assert len(removed) == 70, "each message has two destinations"
+    assert not office.queue.there
+    assert not select(office)
+
+
+def test_a_message_with_more_destinations_than_a_portion_has_goes_at_once(office, monkeypatch):
+    monkeypatch.setattr(admin, "PORTION", 3)
+    waiting(office, *(f"a@x{number}.example" for number in range(9)), name="n1")
+    waiting(office, "a@x.example", name="n2")
+    *lines, last = finish(_control(office).answer({"do": "remove"}))
+    assert (len(lines), last) == (9, {"after": "n1"})
+    assert list(office.queue.there) == ["n2"]
+
+
+def test_a_removal_that_fails_keeps_what_was_not_removed(office, monkeypatch):
+    for number in range(5):
+        waiting(office, "a@x.example", name=f"n{number}")
+    real = office.queue.finish
+
+    async def fails(name, *args, **named):
+        if name == "n3":
+            raise TemporaryFailure("the disk is full")
+        await real(name, *args, **named)
+
+    monkeypatch.setattr(office.queue, "finish", fails)
+    with pytest.raises(TemporaryFailure):
+        finish(office.manager.admin.remove(ALL))
+    assert [row.name for row in select(office)] == ["n3"]
+    assert list(office.queue.there) == ["n3"]
+
+
+def _control(office):
+    return QueueControl(SimpleNamespace(manager=office.manager))

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
+from zope.interface.verify import verifyObject
 
-from postoffice.interfaces import PurgeCriteria
+from postoffice.interfaces import IQueueRepair, PurgeCriteria
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope
 from postoffice.model.errors import TemporaryFailure
@@ -444,6 +445,22 @@ def test_a_message_that_recovery_could_not_put_there_comes_at_the_next_start(ser
     assert finish(again.store.queue.names()) == [path.name]
     assert set_aside(root, "place", "messages@.queue") == []
     assert queue_files.findings(str(root)) == []
+
+
+def test_repair_tries_again_what_could_not_be_put_there(served, root):
+    one = served()
+    posted(one.store, envelope())
+    [path] = root.glob(".queue/messages/new/*")
+    home = root / ".journal" / "set-aside" / ".queue" / "messages" / "place"
+    home.mkdir(parents=True)
+    os.rename(path, home / path.name)
+    assert verifyObject(IQueueRepair, one.store.queue)
+    [mended] = finish(one.store.queue.repair())
+    assert mended.mended
+    assert "message" in mended.what
+    assert path.exists()
+    assert finish(one.store.strays()) == []
+    assert finish(one.store.queue.repair()) == []
 
 
 # -- whatever fails ------------------------------------------------------------------------
