@@ -9,8 +9,9 @@ from typing import cast
 
 import click
 
-from postoffice.cli import pop3_import, records
+from postoffice.cli import import_gone, pop3_import, records
 from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
+from postoffice.cli.import_gone import remove_gone_option, removed_words
 from postoffice.cli.maildrop_list import named
 from postoffice.cli.output import counted, sized
 from postoffice.cli.parameters import ADDRESS
@@ -69,6 +70,7 @@ class _Import:
 )
 @click.option("--from-csv", metavar="FILE", help="Import many: a file with address and source.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be imported.")
+@remove_gone_option
 @pop3_import.live_options
 async def import_(
     context: CommandContext,
@@ -81,6 +83,7 @@ async def import_(
     age: str,
     from_csv: str | None,
     dry_run: bool,
+    remove_gone: bool,
     **live: object,
 ) -> Answer:
     """
@@ -100,9 +103,13 @@ async def import_(
     A second import adds only what is new, and finishes one that was interrupted.  The quota
     does not limit an import.  The command is refused during a POP3 session.
 
+    Between two imports, owners fetch and delete mail at the old server.  With --remove-gone
+    the last import removes that mail here too, so that they do not fetch it a second time;
+    it can be restored (maildrop undelete).
+
     With --json: dry_run, and maildrops: each with address, source, kind, messages and octets
     (that were, or would be, imported), there (before), copied, left (what cannot be
-    served), warnings, and error or null; and deleted, if it is from a POP3 server.
+    served), warnings, removed, and error or null; and deleted, if it is from a POP3 server.
     """
     if uidls is not None and from_csv is not None:
         raise click.UsageError("--uidls and --from-csv exclude one another: the file may say uidls")
@@ -112,17 +119,18 @@ async def import_(
     everything = list(_imports(common, options, address, source, from_csv))
     imports = [one for one in everything if isinstance(one, _Import)]
     lives = [one for one in everything if isinstance(one, LiveImport)]
-    if options.watch and not lives:
-        raise click.UsageError("--watch is for POP3 servers")
+    if options.watch and (remove_gone or not lives):
+        why = "excludes --remove-gone" if lives else "is for POP3 servers"
+        raise click.UsageError(f"--watch {why}")
     settings = context.settings()
     async with context.open(settings) as plugins:
         if not IMaildropImport.providedBy(plugins.store):
             raise Refused("a store of this kind does not support this command")
         with Progress("importing messages") as progress:
             for one in imports:
-                await _run(plugins, settings, one, progress)
+                await _run(plugins, settings, one, progress, gone=remove_gone)
             if lives:
-                await pop3_import.run(plugins, settings, lives, options, progress)
+                await pop3_import.run(plugins, settings, lives, options, progress, gone=remove_gone)
     drops = [*map(_data, imports), *map(pop3_import.data, lives)]
     lines = [line for one in imports for line in _lines(one)]
     lines += [line for one in lives for line in pop3_import.lines(one, dry=dry_run)]
@@ -181,7 +189,9 @@ def _of_files(common: ImportSource, address: Address, source: str, uidls: str) -
     return _Import(address.normal, where)
 
 
-async def _run(plugins: Plugins, settings: Settings, one: _Import, progress: Progress) -> None:
+async def _run(
+    plugins: Plugins, settings: Settings, one: _Import, progress: Progress, *, gone: bool
+) -> None:
     """Import one maildrop; its failure is its own."""
     before = progress.done
     try:
@@ -190,6 +200,8 @@ async def _run(plugins: Plugins, settings: Settings, one: _Import, progress: Pro
         one.result = await store.bring_in(
             drop.name, one.source, lambda done, of: progress.at(before + done, before + of)
         )
+        if gone:
+            await import_gone.remove_gone(plugins, drop.name, one.result, dry=one.source.dry)
         more = (one.result.messages, one.result.octets) if one.source.dry else (0, 0)
         one.result.warnings += await over_quota(plugins, drop, *more)
     except MaildropLocked:
@@ -207,6 +219,7 @@ def _lines(one: _Import) -> Iterator[str]:
     yield (
         f"{one.address}: {counted(said.messages, 'message')}, {sized(said.octets)}, {verb}{copied} "
         f"from {said.kind}; {said.there} were there before"
+        f"{removed_words(said, dry=one.source.dry)}"
     )
     yield from (f"{one.address}: warning: {why}" for why in said.warnings)
     yield from (f"{one.address}: left: {why}" for why in said.left[:MOST])
@@ -216,4 +229,5 @@ def _lines(one: _Import) -> Iterator[str]:
 
 def _data(one: _Import) -> dict[str, object]:
     result = asdict(one.result or ImportResult(one.source.kind))
+    del result["listed"]
     return {"address": one.address, "source": one.source.path, **result, "error": one.error or None}

@@ -101,7 +101,7 @@ async def undelete(
     Restore deleted mail of ADDRESS, or list what is kept.
 
     Without an option it lists the sessions whose removed messages are still kept.  The
-    log has the ids of sessions; purge, make-room and expire stand for removals by the
+    log has the ids of sessions; purge, make-room, expire and import stand for removals by the
     post office itself.  A restored message has its old date and UIDL: a mail program that
     fetched it before may not fetch it again.  The command is refused during a POP3
     session.

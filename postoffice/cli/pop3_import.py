@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, cast
 
 import click
 
+from postoffice.cli import import_gone
 from postoffice.cli.command import Refused, with_options
 from postoffice.cli.maildrop_list import named
 from postoffice.cli.old_server import OldServerOptions, is_url, old_server_options
@@ -133,6 +134,8 @@ async def run(
     imports: Sequence[LiveImport],
     options: LiveOptions,
     progress: Progress,
+    *,
+    gone: bool = False,
 ) -> None:
     """Import all, several at once, and with --watch again and again; each has its own failures."""
     store = plugins.store
@@ -149,6 +152,8 @@ async def run(
     _pass(intake, able, options, stop, progress)
     for one in able:
         if one.drop is not None and not one.error:
+            if gone:
+                await _remove_gone(plugins, one, one.drop.name, dry=options.how.dry)
             more = (one.result.messages, one.result.octets) if options.how.dry else (0, 0)
             one.result.warnings += await over_quota(plugins, one.drop, *more)
     while options.watch is not None and _paused(options.watch, stop):
@@ -160,6 +165,15 @@ async def run(
                 say(f"{one.address}: {more_here} imported from {one.source}", err=True)
             if one.error and one.error != error:
                 say(f"{one.address}: import failed: {one.error}", err=True)
+
+
+async def _remove_gone(plugins: Plugins, one: LiveImport, name: str, *, dry: bool) -> None:
+    try:
+        await import_gone.remove_gone(plugins, name, one.result, dry=dry)
+    except MaildropLocked:
+        one.error = "a POP3 session is open; try again later"
+    except (Refused, PostOfficeError) as why:
+        one.error = str(why) or type(why).__name__
 
 
 def _paused(seconds: int, stop: Stop) -> bool:
@@ -226,6 +240,7 @@ def _add(whole: LiveResult, more: LiveResult) -> None:
     whole.there = more.there
     whole.deleted += more.deleted
     whole.left, whole.warnings = more.left, more.warnings
+    whole.listed = more.listed
 
 
 def lines(one: LiveImport, *, dry: bool) -> Iterator[str]:
@@ -238,6 +253,7 @@ def lines(one: LiveImport, *, dry: bool) -> Iterator[str]:
         yield (
             f"{one.address}: {counted(said.messages, 'message')}, {sized(said.octets)}, {verb} "
             f"from {one.account.server}; {said.there} were there before{deleted}"
+            f"{import_gone.removed_words(said, dry=dry)}"
         )
     yield from (f"{one.address}: warning: {why}" for why in said.warnings)
     yield from (f"{one.address}: left: {why}" for why in said.left[:MOST])
@@ -247,9 +263,11 @@ def lines(one: LiveImport, *, dry: bool) -> Iterator[str]:
 
 def data(one: LiveImport) -> dict[str, object]:
     """The same for --json."""
+    result = asdict(one.result)
+    del result["listed"]
     return {
         "address": one.address,
         "source": one.source,
-        **asdict(one.result),
+        **result,
         "error": one.error or None,
     }

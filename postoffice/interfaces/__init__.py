@@ -32,6 +32,7 @@ from postoffice.interfaces.executors import (
     Made,
     MakeChildProcess,
 )
+from postoffice.interfaces.import_mirror import IImportMirror
 from postoffice.interfaces.maintenance import (
     ExportResult,
     ExportTarget,
@@ -96,6 +97,7 @@ __all__ = (
     "IDestination",
     "IDirectoryMaker",
     "IFirstLogins",
+    "IImportMirror",
     "IImportWriter",
     "IMailQueue",
     "IMailStore",

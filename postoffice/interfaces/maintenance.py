@@ -137,6 +137,8 @@ class ImportResult:
 
     ``kind`` is whose Maildir it was. ``there`` were there already, or had been imported before;
     ``copied`` is how many could not be linked; ``left`` has those that cannot be served, with why.
+    ``listed`` has what the old server has now: UIDLs, and the old names of files; ``removed`` is
+    how many were removed here because it has them no more.
     """
 
     kind: str
@@ -146,6 +148,8 @@ class ImportResult:
     copied: int = 0
     left: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    removed: int = 0
+    listed: frozenset[str] = frozenset()
 
 
 class IMaildropImport(Interface):

@@ -218,6 +218,7 @@ class POP3Import:
     def _work(self, old: OldList) -> list[tuple[Listed, int]]:
         """What to fetch, and its places here."""
         writer, result = self._writer, self.result
+        result.listed = frozenset(text for one in old.messages for text in (one.key, one.uidl))
         found = list(places(old.messages, lambda one: writer.place_of(one.key, one.uidl)))
         if not self._all:  # the first session of this pass
             result.there = len(old.messages) - len(found)

@@ -6,7 +6,7 @@ MaildirFiles is the part of MaildirStore that does not take part in deliveries a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 
 from zope.interface import implementer
@@ -15,6 +15,7 @@ from postoffice.interfaces import (
     Executor,
     ExportResult,
     ExportTarget,
+    IImportMirror,
     IMaildropExport,
     IMaildropImport,
     IMaildropIntake,
@@ -26,6 +27,7 @@ from postoffice.interfaces import (
 )
 from postoffice.store import (
     files,
+    import_gone,
     maildrop_export,
     maildrop_import,
     maintenance,
@@ -38,7 +40,7 @@ from postoffice.store.journal.journal import Journal
 from postoffice.store.maildrop_reader import MaildropReader
 
 
-@implementer(IMaildropExport, IMaildropImport, IMaildropIntake, IStoreBackup)
+@implementer(IImportMirror, IMaildropExport, IMaildropImport, IMaildropIntake, IStoreBackup)
 class MaildirFiles:
     """What backup, restore, import and export ask of a store; MaildirStore sets what it uses."""
 
@@ -46,6 +48,8 @@ class MaildirFiles:
     _executor: Executor
     _journal: Journal
     _hostname: str
+    _undelete: float
+    _most: int | None
 
     def _folder(self, name: str) -> str:
         return f"{self._path}/{names.folder_of(name)}"
@@ -87,6 +91,11 @@ class MaildirFiles:
         return await self._executor.run(
             bring_in, self._folder(name), source, self._journal, self._hostname
         )
+
+    async def remove_gone(self, name: str, listed: Collection[str], dry: bool) -> int:
+        keep, most = bool(self._undelete), self._most
+        remove = partial(import_gone.remove_gone, keep=keep, dry=dry, most=most)
+        return await self._executor.run(remove, self._folder(name), listed, self._journal)
 
     async def take_out(
         self, name: str, target: ExportTarget, step: Step | None = None

@@ -45,6 +45,7 @@ def bring_in(
         known = import_record.imported(folder)
         work = list(places(old.messages, lambda one: known.find(one.uidl, one.base)))
         result = ImportResult(old.kind, there=len(old.messages) - len(work), warnings=old.warnings)
+        result.listed = _listed(old)
         if source.dry:
             result.messages, result.octets = len(work), sum(one.size for one, _ in work)
             return result
@@ -53,6 +54,12 @@ def bring_in(
             _bring_in_group(folder, old, source, journal, hostname, group, result)
             step(start + len(group), len(work))
     return result
+
+
+def _listed(old: OldMail) -> frozenset[str]:
+    """UIDLs, and what files are called that have names of their own."""
+    files = [] if old.kind in old_mbox.KINDS else [one.base for one in old.messages]
+    return frozenset([*(one.uidl for one in old.messages), *files])
 
 
 @contextmanager

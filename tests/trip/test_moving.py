@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import poplib
 import re
 import shutil
 import smtplib
@@ -208,7 +209,7 @@ def live(ours, tmp_path):
         (tmp_path / "password").write_text(PASSWORD)
         user = options[0] if options else address
         url = f"pop3://{user}@localhost:{port}"
-        words = ("--password-file", str(tmp_path / "password"))
+        words = ("--password-file", str(tmp_path / "password"), *options[1:])
         return ours("maildrop", "import", address, url, *words)
 
     return live
@@ -246,3 +247,36 @@ def test_from_a_post_office_of_ours(collect, office, live):
     assert "1 message" in live(here, office.pop3, there)
     assert "0 messages" in live(here, office.pop3, there)
     assert collect("mpop", here, office.pop3) == ["old"]
+
+
+def delete_all(address: str, port: int) -> None:
+    client = poplib.POP3("localhost", port, timeout=SECONDS)
+    client.user(address)
+    client.pass_(PASSWORD)
+    for number in range(1, client.stat()[0] + 1):
+        client.dele(number)
+    client.quit()
+
+
+@pytest.mark.parametrize("how", ["files", "live"])
+def test_what_was_fetched_and_deleted_there_meanwhile(
+    collect, office, ours, live, dovecot, how, tmp_path
+):
+    """Between the first and the last import a user fetches all mail, and keeps none there."""
+    address = f"keeps-none-{how}@example.net"
+    dovecot.add(address, PASSWORD)
+    fill(dovecot, address)
+    assert collect("fetchmail", address, dovecot.port) == OLD
+    office.account(address, PASSWORD)
+
+    def imported(*options: str) -> str:
+        if how == "live":
+            return live(address, dovecot.port, address, *options)
+        return ours("maildrop", "import", address, str(dovecot.maildir(address)), *options)
+
+    assert "4 messages" in imported()
+    delete_all(address, dovecot.port)
+    dovecot.put(address, "new/1800000000.M1P1.host", "Subject: last\n\nline\n")
+    assert "4 messages removed" in imported("--remove-gone")
+    (tmp_path / ".fetchids").unlink()  # a program that keeps none remembers none
+    assert collect("fetchmail", address, office.pop3) == ["last"]
