@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-from postoffice.store import expunge, files, maildir, names
+from postoffice.store import expunge, files, import_record, maildir, names
 from postoffice.store.journal.journal import Journal
 from postoffice.store.listing_cache import MeasuredSizes
-from postoffice.store.maildrop_import import FILE, read_record
 from postoffice.store.quota.notices import trim
 
 #: What the vault calls the session that removes them.
@@ -42,7 +41,7 @@ def remove_gone(
         try:
             gone = {
                 str(record.get("uidl"))
-                for record in read_record(f"{folder}/{FILE}")
+                for record in import_record.read(f"{folder}/{import_record.FILE}")
                 if record.get("uidl") not in listed and record.get("name") not in listed
             }
             snapshot = maildir.scan(folder, MeasuredSizes())
