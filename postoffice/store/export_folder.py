@@ -29,26 +29,30 @@ def opened(path: str, below: Sequence[str], *, make: bool) -> Iterator[int | Non
     """
     fds: list[int] = []
     try:
-        try:
-            if make:
-                with suppress(FileExistsError):
-                    os.mkdir(path, 0o700)
-            fds.append(os.open(path, FOLDER))
-            for name in below:
-                if make:
-                    make_in(fds[-1], name)
-                fds.append(os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=fds[-1]))
-        except FileNotFoundError:
-            if make:
-                raise
-            yield None
-            return
-        except PermissionError as error:
-            raise _not_allowed(path) from error
-        yield fds[-1]
+        if make:
+            with suppress(FileExistsError):
+                os.mkdir(path, 0o700)
+        yield _open_all(path, below, fds, make=make)
+    except PermissionError as error:
+        raise _not_allowed(path) from error
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _open_all(path: str, below: Sequence[str], fds: list[int], *, make: bool) -> int | None:
+    """Open the folders one after the other, add them to ``fds``, and return the last."""
+    try:
+        fds.append(os.open(path, FOLDER))
+        for name in below:
+            if make:
+                make_in(fds[-1], name)
+            fds.append(os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=fds[-1]))
+    except FileNotFoundError:
+        if make:
+            raise
+        return None
+    return fds[-1]
 
 
 def _not_allowed(path: str) -> CannotExport:

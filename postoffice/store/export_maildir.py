@@ -22,8 +22,9 @@ from postoffice.model.errors import CannotExport
 from postoffice.store import drafts, export_record, names
 from postoffice.store.dovecot_uidlist import FILE, UidList
 from postoffice.store.export_folder import FILE_FLAGS, check_owner, make_in, opened, replace_file
-from postoffice.store.export_record import ExportRecord, Line
+from postoffice.store.export_record import ExportRecord
 from postoffice.store.files import FOLDER, FOLDERS
+from postoffice.store.import_record import Line, line_of
 from postoffice.store.journal.segments import sync_all
 from postoffice.store.leaving import Leaving, OpenMessage, Unreadable
 from postoffice.store.uidlists import base_of
@@ -32,6 +33,8 @@ RECORD = "postoffice.exported"
 LOCK = f"{FILE}.lock"
 #: Dovecot's own time, in seconds, after which a lock is that of a dead process.
 STALE = 120
+#: What our own locks have in them.
+_OURS = b"postoffice\n"
 STAGING = ".export."
 #: A longer list is not that of an export.
 LONGEST = 1 << 30
@@ -43,7 +46,7 @@ NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUP
 class MaildirTarget:
     """A Maildir that we have made; ``_folder`` is -1 in a dry run, if it is not there yet."""
 
-    group = 1000
+    group = 5000
     sorts = True
 
     def __init__(self, target: ExportTarget, folder: int, record: ExportRecord) -> None:
@@ -51,6 +54,7 @@ class MaildirTarget:
         self._folder = folder
         self._record = record
         self._list = UidList(int(time.time()))
+        self._read: tuple[int, int] | None = None  # of which file, inode and time, the list is
         self._there: set[str] = set()
         self._boxes: dict[str, int] = {}
 
@@ -88,7 +92,7 @@ class MaildirTarget:
         with self._dovecot_waits():
             self._read_list()
             self._list.renumber(places.items())
-            replace_file(self._folder, FILE, os.fsencode(str(self._list)))
+            self._write_list()
         self._record.renumber(places)
 
     def _prepare(self) -> None:
@@ -103,16 +107,25 @@ class MaildirTarget:
         self._read_list()
 
     def _read_list(self) -> None:
+        """Read the list, if it is not the one that we have read or written last."""
         try:
             fd = os.open(FILE, os.O_RDONLY | FILE_FLAGS, dir_fd=self._folder)
         except FileNotFoundError:
             return
         with open(fd, "rb") as file:
+            status = os.fstat(fd)
+            if self._read == (status.st_ino, status.st_mtime_ns):
+                return
             text = os.fsdecode(file.read(LONGEST))
         try:
             self._list = UidList.parse(text)
         except ValueError as why:
             raise CannotExport(f"{self._target.name}/{FILE}: {why}") from why
+
+    def _write_list(self) -> None:
+        replace_file(self._folder, FILE, os.fsencode(str(self._list)))
+        status = os.stat(FILE, dir_fd=self._folder, follow_symlinks=False)
+        self._read = status.st_ino, status.st_mtime_ns
 
     def add(self, messages: Sequence[Leaving], result: ExportResult) -> None:
         staging = f"{STAGING}{secrets.token_hex(8)}"
@@ -138,8 +151,8 @@ class MaildirTarget:
             if found is None:
                 return None  # its owner has removed it
             with found:
-                size, base = found.size(), _base(found)
-                base = f"{base},S={found.status.st_size},W={size}"
+                digest = found.digest()
+                base = f"{_base(found)},S={found.status.st_size},W={digest.size}"
                 name = f"{base}:2,{found.flags}" if found.is_old else base
                 if self._target.link and _linked(found, staging, name):
                     result.linked += 1
@@ -148,7 +161,7 @@ class MaildirTarget:
         except Unreadable as why:
             result.left.append(str(why))
             return None
-        line: Line = {"n": message.place, "uidl": message.uidl, "size": size, "name": base}
+        line = line_of(message.place, message.uidl, base, digest)
         return f"{'cur' if found.is_old else 'new'}/{name}", line
 
     def _show(self, staging: int, staged: Sequence[tuple[str, Line]]) -> None:
@@ -159,7 +172,7 @@ class MaildirTarget:
             self._read_list()
             for _, line in staged:
                 self._list.set(str(line["uidl"]), int(line["n"]), str(line["name"]))
-            replace_file(self._folder, FILE, os.fsencode(str(self._list)))
+            self._write_list()
             for place, line in staged:
                 if line["name"] not in self._there:  # else an export was killed behind this
                     box, name = place.split("/")
@@ -172,19 +185,30 @@ class MaildirTarget:
         """Hold the lock that Dovecot takes to give UIDs.  Raises CannotExport, OSError."""
         for _ in range(2):
             try:
-                os.close(drafts.create(LOCK, self._folder, locked=False))
+                fd = drafts.create(LOCK, self._folder, locked=False)
                 break
             except FileExistsError:
-                with suppress(FileNotFoundError):
-                    status = os.stat(LOCK, dir_fd=self._folder, follow_symlinks=False)
-                    if time.time() - status.st_mtime > STALE:
-                        os.unlink(LOCK, dir_fd=self._folder)
+                self._remove_stale_lock()
         else:
             raise CannotExport(f"{self._target.name}/{LOCK} is there: Dovecot uses it; try again")
         try:
+            with open(fd, "wb") as file:
+                file.write(_OURS)
             yield
         finally:
             with suppress(FileNotFoundError):
+                os.unlink(LOCK, dir_fd=self._folder)
+
+    def _remove_stale_lock(self) -> None:
+        """Remove a lock of Dovecot's that is old, or of an export that was killed."""
+        with suppress(FileNotFoundError):
+            fd = os.open(LOCK, os.O_RDONLY | FILE_FLAGS, dir_fd=self._folder)
+            try:
+                ours = os.read(fd, len(_OURS) + 1) == _OURS  # no other export is running
+                old = time.time() - os.fstat(fd).st_mtime > STALE
+            finally:
+                os.close(fd)
+            if ours or old:
                 os.unlink(LOCK, dir_fd=self._folder)
 
     def _remove_staging(self, name: str) -> None:

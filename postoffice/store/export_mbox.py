@@ -18,7 +18,8 @@ from postoffice.interfaces import ExportResult, ExportTarget
 from postoffice.model.errors import CannotExport
 from postoffice.store import drafts, export_record
 from postoffice.store.export_folder import FILE_FLAGS, check_owner, opened, replace_file
-from postoffice.store.export_record import ExportRecord, Line
+from postoffice.store.export_record import ExportRecord
+from postoffice.store.import_record import Line, line_of
 from postoffice.store.leaving import Leaving, OpenMessage, Unreadable
 from postoffice.store.mbox import MboxText, from_line
 from postoffice.store.text import PIECE
@@ -134,7 +135,7 @@ def _write(fd: int, message: Leaving, result: ExportResult) -> Line | None:
         if found is None:
             return None
         with found:
-            size, begun = found.size(), os.lseek(fd, 0, os.SEEK_CUR)
+            digest, begun = found.digest(), os.lseek(fd, 0, os.SEEK_CUR)
             try:
                 _write_text(fd, found)
             except Unreadable:
@@ -144,7 +145,7 @@ def _write(fd: int, message: Leaving, result: ExportResult) -> Line | None:
     except Unreadable as why:
         result.left.append(str(why))
         return None
-    return {"n": message.place, "uidl": message.uidl, "size": size, "name": message.uidl}
+    return line_of(message.place, message.uidl, message.uidl, digest)
 
 
 def _write_text(fd: int, found: OpenMessage) -> None:

@@ -1,5 +1,5 @@
 """
-The record of an export, in the form of an import's record: JSON lines with n, uidl, size, name.
+The record of an export, in the form of an import's record: JSON lines with n, uidl and more.
 
 It says what was exported, so that a later export adds only what is new; and ``maildrop compare``
 reads it.  All functions block.
@@ -16,8 +16,7 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from postoffice.model.errors import CannotExport
 from postoffice.store import drafts
 from postoffice.store.export_folder import FILE_FLAGS, replace_file
-
-Line = dict[str, str | int]
+from postoffice.store.import_record import Line
 
 
 class ExportRecord:

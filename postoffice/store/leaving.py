@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from postoffice.model.listing import Entry
 from postoffice.store import maildir, names
+from postoffice.store.digests import TextDigest
 from postoffice.store.files import open_plain
-from postoffice.store.text import measure
+from postoffice.store.text import PIECE
 
 #: Flags of a Maildir that mean the same everywhere.
 FLAGS = frozenset("DFPRST")
@@ -85,12 +86,10 @@ class OpenMessage:
         written = self.status.st_mtime
         return written if names.imported(self.name) else names.time_of(self.name, written)
 
-    def size(self) -> int:
-        """Octets as it is sent: as they are listed, or measured if the file has changed."""
-        entry = self.message.entry
-        if names.sizes_of(self.name).file == self.status.st_size:
-            return entry.size
-        return measure(self.fd).wire
+    def digest(self) -> TextDigest:
+        """What it is as it is sent; it is read from its beginning.  Raises Unreadable."""
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        return TextDigest.of(iter(lambda: self.read(PIECE), b""))
 
     def read(self, most: int) -> bytes:
         """Read on.  Raises Unreadable."""

@@ -19,7 +19,10 @@ _FACTS = {
     "maildir": ("uid", "uidvalidity", "filename", "guid"),
     "mbox": ("uid", "uidvalidity", "md5", "guid"),
 }
-_HEX = re.compile(r"hex(?:\((\d{1,2})\))?\Z")
+_FILTER = re.compile(
+    r"(hex|hexlify|lower|upper|md5|truncate|substr)"
+    r"(?:\( *([0-9]{1,2}) *(?:[,;] *([0-9]{1,2}) *)?\))?\Z"
+)
 _NUMBER = re.compile(r"\d{0,18}")
 #: Courier writes these, and what cannot be in a UIDL, as "+" and two hex digits.
 _COURIER = re.compile(rb"[^!-~]|['\"+]")
@@ -31,8 +34,8 @@ _CHANGES: dict[str, Callable[[str], str]] = {
 }
 
 
-def _octets(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")
+def _octets(name: str | bytes) -> bytes:
+    return name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
 
 
 class OldName(NamedTuple):
@@ -97,10 +100,10 @@ def _expanded(part: re.Match[str], facts: Mapping[str, str]) -> str:
         return "%"
     if braces is not None:
         name, *filters = (word.strip() for word in braces.split("|"))
-        text = facts[_LETTERS.get(name, name)]
+        value: str | bytes = facts[_LETTERS.get(name, name)]
         for one in filters:
-            text = _filtered(text, one)
-        return text
+            value = _filtered(value, one)
+        return value.hex() if isinstance(value, bytes) else value
     text = facts[_LETTERS[letter]]
     for change in changes:
         text = _CHANGES[change](text)
@@ -109,10 +112,28 @@ def _expanded(part: re.Match[str], facts: Mapping[str, str]) -> str:
     return text.rjust(int(width), "0") if width.startswith("0") else text[: int(width)]
 
 
-def _filtered(text: str, name: str) -> str:
-    if found := _HEX.match(name):
-        return f"{int(text):x}".rjust(int(found[1] or 0), "0")
-    return {"lower": str.lower, "upper": str.upper}[name](text)
+def _filtered(value: str | bytes, name: str) -> str | bytes:
+    """Apply a filter of Dovecot 2.4.  Raises ValueError."""
+    found = _FILTER.match(name)
+    if found is None:
+        raise ValueError(f"no filter {name!r} is known")
+    first, second = (None if one is None else int(one) for one in found.groups()[1:])
+    match found[1]:
+        case "hex":
+            digits = f"{int(value):x}"
+            return digits.rjust(first, "0")[-first:] if first else digits
+        case "hexlify":
+            digits = _octets(value).hex()
+            return digits.rjust(first, "0")[:first] if first else digits
+        case "md5":
+            return md5(_octets(value), usedforsecurity=False).digest()
+        case "truncate":
+            return value[:first]
+        case "substr":
+            return value[first or 0 :][:second]
+        case "lower":
+            return value.lower()
+    return value.upper()
 
 
 def dovecot(text: str, form: str, table: Mapping[int, Row] | None = None) -> OldNames:

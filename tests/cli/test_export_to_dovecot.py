@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pwd
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from postoffice.store.listing_cache import MeasuredSizes
 from tests.cli import dovecots
 
 ANN = "ann@example.net"
+MAIN = "from postoffice.cli import main; main()"
 pytestmark = dovecots.needed
 
 
@@ -64,3 +68,38 @@ def back(out: Path) -> None:
     """Give the Maildir back to the user of the post office."""
     for path in (out.parent, out, *out.rglob("*")):
         shutil.chown(path, 0, 0)
+
+
+@pytest.mark.parametrize("which", ["one", "all"])
+def test_root_exports_for_the_user_of_the_post_office(run, office, home, which):
+    """A target that root names is made for this user, who writes all of it."""
+    run("account", "add", ANN, "--generate")
+    ann = office / "state" / "maildrops" / "example.net" / "ann"
+    files.make(str(ann))
+    put(ann, "new/1700000001.a", b"Subject: x\r\n\r\n")
+    shutil.copytree(office, home / "office")
+    shutil.rmtree(home / "office/state/maildrops/.journal")
+    dovecots.run_as_mail(home / "office", "true")
+    home.chmod(0o755)
+
+    def root_runs(*words):
+        config = str(home / "office/postoffice.yaml")
+        return subprocess.run(
+            [sys.executable, "-c", MAIN, "--config", config, *words],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+    words = [ANN] if which == "one" else ["--all"]
+    done = root_runs("maildrop", "export", *words, str(home / "Maildir"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    out = home / "Maildir" if which == "one" else home / "Maildir/example.net/ann"
+    mail = pwd.getpwnam("mail")
+    found = [home / "Maildir", *(home / "Maildir").rglob("*")]
+    assert {path.stat().st_uid for path in found} == {mail.pw_uid}
+    assert {path.stat().st_mode & 0o77 for path in found} == {0}
+    assert dovecots.listed(home, location=f"maildir:{out}") == ours(ann)
+    (home / "theirs").mkdir(mode=0o755)
+    for target, why in (("theirs", "another user"), ("theirs/x --format mbox", "runs as mail")):
+        said = root_runs("maildrop", "export", ANN, *f"{home}/{target}".split())
+        assert said.returncode == 1
+        assert why in said.stdout

@@ -189,11 +189,14 @@ def test_dovecot_s_lock_is_respected_unless_it_is_stale(ask, ann, tmp_path):
     exported(ask, ANN, "out")
     put(ann, "new", names.new_name("h"), "new")
     lock = tmp_path / "out" / "dovecot-uidlist.lock"
-    lock.touch()
+    lock.write_text("123:host")
     assert "Dovecot uses it" in exported(ask, ANN, "out", status=1)["error"]
     os.utime(lock, (time.time() - 1000,) * 2)
     assert exported(ask, ANN, "out")["messages"] == 1
     assert not lock.exists()
+    put(ann, "new", names.new_name("h"), "newer")
+    lock.write_text("postoffice\n")  # of an export that was killed
+    assert exported(ask, ANN, "out")["messages"] == 1
 
 
 # -- to an mbox -----------------------------------------------------------------------------------

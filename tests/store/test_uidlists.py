@@ -30,6 +30,13 @@ FACTS = {"uid": "17", "uidvalidity": "1467912345", "filename": "1.Ab.h", "guid":
         ("%{uid | hex(8)}%{uidvalidity | hex(8)}", "00000011577e9099"),
         ("%{filename}", "1.Ab.h"),
         ("%{guid|upper}", "BEEF"),
+        ("%{uid | hex}", "11"),
+        ("%{uidvalidity | hex(4)}%{uid}", "909917"),
+        ("%{filename | md5}", "68ba3dbfa7be3a898578a1f4674e52b9"),
+        ("%{filename | md5 | hexlify(8)}", "68ba3dbf"),
+        ("%{filename | md5 | substr(4, 4)}", "a7be3a89"),
+        ("%{filename | lower | truncate(4)}", "1.ab"),
+        ("UID%{uid}-%{uidvalidity}", "UID17-1467912345"),
     ],
 )
 def test_the_formats_of_dovecot(form, uidl):
@@ -40,6 +47,13 @@ def test_the_formats_of_dovecot(form, uidl):
 def test_other_formats_are_refused(form):
     with pytest.raises(ValueError, match="pop3_uidl_format"):
         uidl_format(form)
+
+
+@pytest.mark.parametrize("form", ["%m", "%{md5}", "%{md5 | upper | lower}", "%g"])
+def test_the_digest_is_for_mboxes(form):
+    assert uidl_format(form, "mbox")({"md5": "d1", "guid": "d1"}) == "d1"
+    with pytest.raises(ValueError, match="pop3_uidl_format"):
+        uidl_format("%f", "mbox")
 
 
 def test_a_list_of_dovecot():
