@@ -57,7 +57,9 @@ def completion(shell: str) -> str:
     kind = get_completion_class(shell)
     assert kind is not None
     asks = kind(main, {}, "postoffice", "_POSTOFFICE_COMPLETE")
-    return (asks.source_template % asks.source_vars()).strip() + "\n"
+    made = (asks.source_template % asks.source_vars()).strip() + "\n"
+    # zsh loads the file at the first TAB, and calls it as a function from the second on
+    return made.replace("[-1] == loadautofunc", "[-1] == (loadautofunc|shfunc)")
 
 
 def page(name: str, section: int, lines: Iterator[str]) -> str:

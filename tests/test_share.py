@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -103,6 +105,65 @@ def test_bash_completes(tmp_path, words, offered):
         timeout=60,
     )
     assert (done.stdout.split(), done.stderr) == ([offered], "")
+
+
+LINES = [
+    ("postoffice maild", "maildrop"),
+    ("postoffice maildrop ver", "verify"),
+    ("postoffice maildrop list --js", "--json"),
+]
+
+
+def path_with_command() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "TERM": "xterm"}
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="there is no fish here")
+@pytest.mark.parametrize(("line", "offered"), LINES)
+def test_fish_completes(tmp_path, line, offered):
+    script = f'source "{SHARE / COMPLETIONS["fish"]}"; complete -C "{line}"'
+    env = {**path_with_command(), "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script],
+        capture_output=True, text=True, cwd=tmp_path, env=env, timeout=60,
+    )  # fmt: skip
+    assert ([line.split("\t")[0] for line in done.stdout.splitlines()], done.stderr) == (
+        [offered], "",
+    )  # fmt: skip
+
+
+def read_until(terminal: int, wanted: str) -> str:
+    """What a terminal shows until this is there; escapes are left out."""
+    shown = ""
+    while wanted not in shown:
+        ready, _, _ = select.select([terminal], [], [], 60)
+        assert ready, shown
+        shown += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]", "", os.read(terminal, 4096).decode())
+    return shown
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh here")
+def test_zsh_completes(tmp_path):
+    """On a terminal, where alone it completes; Ctrl-U takes each line away again."""
+    parent, child = pty.openpty()
+    zsh = subprocess.Popen(
+        ["zsh", "-f", "-i"], stdin=child, stdout=child, stderr=child, cwd=tmp_path,
+        env={**path_with_command(), "HOME": str(tmp_path)}, start_new_session=True,
+    )  # fmt: skip
+    os.close(child)
+    try:
+        functions = SHARE / Path(COMPLETIONS["zsh"]).parent
+        os.write(parent, f"fpath=({functions} $fpath); autoload -Uz compinit\n".encode())
+        os.write(parent, b"compinit -D -u; PS1='read''y> '\n")
+        read_until(parent, "ready> ")
+        for line, offered in LINES:
+            os.write(parent, line.encode() + b"\t")
+            read_until(parent, f"{line.rpartition(' ')[0]} {offered} ")
+            os.write(parent, b"\x15")
+    finally:
+        zsh.kill()
+        zsh.wait()
+        os.close(parent)
 
 
 def test_pip_puts_them_in_place(tmp_path):
