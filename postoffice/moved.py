@@ -37,6 +37,8 @@ RENAMED = {
     "model.app_password": {"Device": "AppPassword"},
     "model.envelope": {"Visit": "SessionInfo"},
 }
+#: Module -> name -> the module that has that name now.
+ELSEWHERE = {"server.reception": {"Submission": "server.submission"}}
 _PACKAGES = {"postoffice.downgrading", "postoffice.office"}
 
 
@@ -60,6 +62,8 @@ class _Old(Loader, MetaPathFinder):
         there = importlib.import_module(f"postoffice.{new}")
         names = {n: v for n, v in vars(there).items() if not n.startswith("__")}
         names |= {o: getattr(there, n) for o, n in RENAMED.get(new, {}).items()}
+        for name, place in ELSEWHERE.get(new, {}).items():
+            names[name] = getattr(importlib.import_module(f"postoffice.{place}"), name)
         vars(module).update(names)
         if module.__name__ in _PACKAGES:
             module.__path__ = []

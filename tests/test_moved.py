@@ -14,7 +14,7 @@ from postoffice import interfaces, testing
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.model.address import Account
 from postoffice.model.mail_policy import MailPolicy
-from postoffice.moved import MEMBERS, MOVED, RENAMED, adopt
+from postoffice.moved import ELSEWHERE, MEMBERS, MOVED, RENAMED, adopt
 from postoffice.policy import common
 from postoffice.testing import finish, finish_all
 
@@ -43,6 +43,15 @@ def test_a_class_has_its_old_name_there(module):
     new = importlib.import_module(f"postoffice.{module}")
     for before, now in RENAMED[module].items():
         assert getattr(found, before) is getattr(new, now)
+
+
+@pytest.mark.parametrize("module", ELSEWHERE)
+def test_a_class_that_has_a_module_of_its_own_is_found_where_it_was(module):
+    (old,) = (old for old, new in MOVED.items() if new == module)
+    with pytest.warns(DeprecationWarning, match="is now"):
+        found = importlib.import_module(f"postoffice.{old}")
+    for name, place in ELSEWHERE[module].items():
+        assert getattr(found, name) is getattr(importlib.import_module(f"postoffice.{place}"), name)
 
 
 @pytest.mark.parametrize(

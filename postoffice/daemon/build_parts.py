@@ -89,7 +89,7 @@ def make_plugins(settings: Settings, context: PluginContext) -> Plugins:
     if problems:
         raise ConfigurationError(problems)
     chosen = (*settings.accounts, settings.store, *settings.policies)
-    beside = _separate_queue(settings, stores[0], context)
+    beside = separate_queue(settings, stores[0], context)
     return Plugins(
         settings.state, directories, stores[0], policies, chosen, context.executor, beside
     )
@@ -105,7 +105,7 @@ def _unwritable(settings: Settings, directories: Sequence[IAccountDirectory]) ->
             yield settings.source.problem(chosen.key, why)
 
 
-def _separate_queue(
+def separate_queue(
     settings: Settings, store: IMailStore, context: PluginContext
 ) -> StoreWithQueue | None:
     """Make a queue for a store that has none, in the state folder; None if nothing leaves."""

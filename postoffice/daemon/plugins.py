@@ -75,6 +75,20 @@ class Plugins:
             f"no directory under accounts: ({kinds}) can be written to; add - kind: sqlite"
         )
 
+    async def add_queue(self, beside: StoreWithQueue) -> None:
+        """
+        From now on, mail goes through a queue beside the store, which has none (a reload).
+
+        Raises StartupError; then all is as before.
+        """
+        try:
+            await self._start(self.chosen[len(self.directories)], beside)
+        except BaseException:
+            await self._stop(beside)
+            self._started.remove(beside)
+            raise
+        self.separate_queue = beside
+
     async def find(self, name: str) -> Account | None:
         """Return the account of that name, from the first directory that has it."""
         for directory in self.directories:

@@ -14,6 +14,7 @@ from postoffice.accounts.attempts import Allowance
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, privileges
+from postoffice.daemon.build_parts import separate_queue
 from postoffice.daemon.generation import Core, Generation, next_generation
 from postoffice.daemon.listeners import Change, Server
 from postoffice.doctor.dead_ends import postmaster_trouble
@@ -103,6 +104,7 @@ class Generations:
             await old.certificates.look()
         if settings == old.settings:
             return Reloaded(settings.source.file)
+        await self._add_queue(settings)
         new = next_generation(self._core, settings, old)
         change = Change(self.listeners, new.listeners)
         closed = tuple(listener.name for listener in change.closed)
@@ -129,6 +131,18 @@ class Generations:
         opened = tuple(listener.name for listener in change.opened)
         warnings = tuple(await self._warnings())
         return Reloaded(settings.source.file, opened, closed, warnings)
+
+    async def _add_queue(self, settings: Settings) -> None:
+        """
+        If mail leaves from now on, and the store has no queue, make one beside it.
+
+        It stays if the reload fails, or if no mail leaves later.  Raises StartupError.
+        """
+        plugins = self._core.plugins
+        if plugins.separate_queue is None:
+            beside = separate_queue(settings, plugins.store, self._core.context)
+            if beside is not None:
+                await plugins.add_queue(beside)
 
     async def _take_over(self, new: Generation, old: Generation) -> None:
         """Let a generation serve the clients that connect from now on."""

@@ -187,17 +187,22 @@ def test_two_plugins_of_one_kind(written, plugin, command):
     assert "kind 'maildir' is claimed by several plugins: twisted.plugins." in checked.stderr
 
 
+@pytest.mark.parametrize("reloaded", [False, True])
 def test_a_store_without_a_queue_gets_one_beside_it(
-    fresh, start, written, command, opened, tmp_path, tmp_path_factory
+    fresh, start, written, command, opened, tmp_path, tmp_path_factory, reloaded
 ):
+    """At the start, or at the reload from which mail leaves."""
     there_too = CONFIGURATION.replace("example.net", "example.com")
     for there in opened(tmp_path_factory.mktemp("there"), there_too):
         eve = there.account("eve@example.com", there.PASSWORD)
-        written(
-            "store: {kind: shelf, path: mail.db}\n"
-            f'outbound: {{routes: [{{via: "smtp:127.0.0.1:{there.smtp}"}}]}}\n'
-        )
+        store = "store: {kind: shelf, path: mail.db}\n"
+        outbound = f'outbound: {{routes: [{{via: "smtp:127.0.0.1:{there.smtp}"}}]}}\n'
+        written(store + ("" if reloaded else outbound))
         office = start(twistd=[fresh, "-c", TWISTD]).open()
+        if reloaded:
+            written(store + outbound)
+            done = command("reload", python=fresh)
+            assert done.returncode == 0, done.stderr
         ann, bob = office.new_account(), office.new_account()
         with smtplib.SMTP("127.0.0.1", office.ports["submission"], timeout=NEVER) as client:
             client.login(ann.address, ann.password)
