@@ -178,10 +178,13 @@ def test_an_export_goes_on_where_it_was_killed(ask, ann, tmp_path, monkeypatch, 
         with pytest.raises(BaseException):  # noqa: PT011
             exported(ask, ANN, "out")
     assert len(record(target / export_maildir.RECORD)) == 2
+    (target / "tmp/.export.killed").mkdir()
+    (target / "tmp/.export.killed/half").touch()
     said = exported(ask, ANN, "out")
     assert (said["messages"], said["there"]) == (2, 2)
     assert [line.split()[1][1:] for line in uidlist(target)[1:]] == uidls(ann)
     assert sum(1 for box in ("new", "cur") for _ in (target / box).iterdir()) == 4
+    assert list((target / "tmp").iterdir()) == []
     assert exported(ask, ANN, "out")["messages"] == 0
 
 
