@@ -10,7 +10,6 @@ import click
 
 from postoffice.cli.check_config import oddities
 from postoffice.cli.command import Answer, CommandContext, Refused, command
-from postoffice.cli.dns_findings import check_dns, check_outgoing
 from postoffice.cli.output import counted, say, say_marked
 from postoffice.cli.parameters import DOMAIN
 from postoffice.cli.queue import ask_sender
@@ -22,6 +21,7 @@ from postoffice.daemon.control_socket import place
 from postoffice.daemon.plugins import Plugins
 from postoffice.doctor import file_checks, mail_checks, port_checks
 from postoffice.doctor.certificate_checks import check_certificates
+from postoffice.doctor.dns_findings import check_dns, check_outgoing
 from postoffice.doctor.findings import (
     ERROR,
     KINDS,

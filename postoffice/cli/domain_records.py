@@ -7,8 +7,8 @@ from textwrap import wrap
 import click
 
 from postoffice.cli.command import Answer, CommandContext, Refused, check_domain_exists, command
-from postoffice.cli.dns_findings import domain_keys, site_here
 from postoffice.cli.parameters import DOMAIN
+from postoffice.doctor.dns_findings import domain_keys, site_here
 from postoffice.doctor.records import domain_records, host_records
 from postoffice.outbound.dkim import NotAKey
 

@@ -15,7 +15,7 @@ from postoffice.cli.output import iso, moment
 from postoffice.cli.parameters import TIME
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon import privileges
-from postoffice.logs.files import Journal, LogFiles, LogSource, LogUnreadable
+from postoffice.logs.files import PLACES, Journal, LogFiles, LogSource, LogUnreadable
 from postoffice.logs.sentences import sentence
 from postoffice.logs.story import Story, find
 from postoffice.logs.whereabouts import Whereabouts, whereabouts
@@ -23,8 +23,6 @@ from postoffice.model.errors import PostOfficeError
 from postoffice.queue.queue_db import ACTIVE, QUEUE, QueueDB, Row
 from postoffice.queue.selection import Selection
 
-#: Where the log is looked for, if the command line does not say.
-PLACES = ("twistd.log", "/var/log/postoffice/postoffice.log", "/var/log/postoffice.log")
 #: The unit of systemd whose journal is read.
 UNIT = "postoffice"
 

@@ -74,6 +74,11 @@ class PostOffice(Service):
         )
         self._expiring = ExpiryJob(first.retention, core.clock)
         sessions = Sessions(lambda: self._generations.servers, core.reactor)
+        core.web_page.attach(
+            lambda: list(sessions.listed({})),
+            lambda account: len(list(sessions.end({"account": account}))),
+            lambda: self._outbound.manager,
+        )
         queue = QueueControl(self._outbound)
         commands = {**sessions.commands, **queue.commands, "reload": self._reload_asked}
         self._control = Control(first.settings.state, core.reactor, commands)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import globalLogPublisher
 
 from postoffice.accounts.directories import Directories
 from postoffice.config.endpoints import port_of
@@ -15,7 +20,11 @@ if TYPE_CHECKING:
     from postoffice.accounts.login_db import LoginRecords
     from postoffice.config.settings import Settings
     from postoffice.daemon.plugins import Plugins
+    from postoffice.logs.files import LogSource
+    from postoffice.queue.manager import QueueManager
     from postoffice.server.certificates import Certificates
+    from postoffice.web.activity import Activity
+    from postoffice.web.administration import Administration
     from postoffice.web.context import WebState
     from postoffice.web.http_server import WebServer
     from postoffice.web.mail_programs import Access
@@ -38,6 +47,10 @@ class WebPage:
         self._plugins = plugins
         self._logins = logins
         self._state: WebState | None = None
+        self._activity: Activity | None = None
+        self._sessions: Callable[[], Sequence[Mapping[str, Any]]] = list
+        self._end_sessions: Callable[[str], int] = _none
+        self._manager: Callable[[], QueueManager | None] = _nobody
 
     def make_server(
         self, settings: Settings, checker: Checker, certificates: Certificates | None
@@ -66,6 +79,7 @@ class WebPage:
             settings.postmaster_quota,
             settings.postmaster.normal,
             settings.mail_policy,
+            self._administration(settings),
         )
         return WebServer(
             make_application(context),
@@ -74,6 +88,42 @@ class WebPage:
             proxies=web.proxies,
         )
 
+    def _administration(self, settings: Settings) -> Administration:
+        """Make what administrators work with."""
+        from postoffice.doctor.dns_findings import check_dns, site_here
+        from postoffice.doctor.quick import quick_findings
+        from postoffice.web.activity import Activity
+        from postoffice.web.administration import Administration
+
+        if self._activity is None:
+            self._activity = Activity(time.time)
+            globalLogPublisher.addObserver(self._activity)
+        store = self._plugins.store
+        return Administration(
+            settings=settings,
+            directories=self._plugins.directories,
+            store=store,
+            executor=self._executor,
+            now=time.time,
+            site=site_here(settings),
+            sessions=lambda: self._sessions(),
+            end_sessions=lambda account: self._end_sessions(account),
+            manager=lambda: self._manager(),
+            check_domain=lambda domain: check_dns(self._reactor, settings, [domain]),
+            quick_findings=lambda: quick_findings(settings, getattr(store, "path", "")),
+            activity=self._activity,
+            log=_log,
+        )
+
+    def attach(
+        self,
+        sessions: Callable[[], Sequence[Mapping[str, Any]]],
+        end_sessions: Callable[[str], int],
+        manager: Callable[[], QueueManager | None],
+    ) -> None:
+        """Tell where administrators find the open sessions, and the queue: they come later."""
+        self._sessions, self._end_sessions, self._manager = sessions, end_sessions, manager
+
     async def start(self) -> None:
         """Open the database of the page, if there is a page.  Raises StartupError."""
         if self._state is not None:
@@ -81,6 +131,9 @@ class WebPage:
 
     async def stop(self) -> None:
         """Close the database."""
+        if self._activity is not None:
+            globalLogPublisher.removeObserver(self._activity)
+            self._activity = None
         if self._state is not None:
             await self._state.stop()
 
@@ -96,3 +149,21 @@ def _accesses(settings: Settings) -> list[Access]:
         if (port := port_of(one.endpoint))
     ]
     return accesses(settings.hostname, ports, tls=bool(settings.tls.certificates))
+
+
+def _none(_: str) -> int:
+    return 0
+
+
+def _nobody() -> None:
+    return None
+
+
+def _log() -> LogSource | None:
+    """The log that this daemon writes, as far as it can be found; else the journal."""
+    from postoffice.logs.files import PLACES, Journal, LogFiles
+
+    for path in PLACES:
+        if os.access(path, os.R_OK):
+            return LogFiles([path])
+    return Journal() if "JOURNAL_STREAM" in os.environ and shutil.which("journalctl") else None

@@ -15,6 +15,8 @@ from typing import IO, Any, Protocol
 
 from postoffice.logs.line import LONGEST
 
+#: Where the log is looked for, if nothing else is said.
+PLACES = ("twistd.log", "/var/log/postoffice/postoffice.log", "/var/log/postoffice.log")
 #: How names of rotated logs go on behind the name of the log (logrotate, twistd).
 _ROTATED = re.compile(r"[.-][0-9][0-9_.-]*(?:\.(?:gz|bz2|xz))?\Z|\.(?:gz|bz2|xz)\Z")
 _OPENERS: dict[str, Callable[..., Any]] = {

@@ -20,6 +20,11 @@ class Pauses:
     def __contains__(self, domain: str) -> bool:
         return domain in self._since or ALL in self._since
 
+    @property
+    def names(self) -> list[str]:
+        """The domains that are paused; ALL for all."""
+        return sorted(self._since)
+
     async def load(self) -> None:
         """Read which domains are paused."""
         self._since = await self._rows.run(self._db.paused)

@@ -18,6 +18,7 @@ from postoffice.model.envelope import SessionInfo
 from postoffice.model.log_event import tell
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.util.token_bucket import TokenBucket
+from postoffice.web.administration import Administration
 from postoffice.web.mail_programs import Access
 from postoffice.web.sessions import WebSessions
 from postoffice.web.visit import Visit
@@ -69,6 +70,7 @@ class WebContext:
     under which the page is served.  ``accesses`` is where mail programs connect; ``undelete`` how
     many seconds deleted mail is kept, 0 for not at all.  ``default_quota`` and ``mail_policy`` are
     of accounts that set nothing themselves; ``postmaster`` has ``postmaster_quota``.
+    ``administration`` is what administrators work with.
     """
 
     state: WebState
@@ -85,6 +87,7 @@ class WebContext:
     postmaster_quota: Quota
     postmaster: str
     mail_policy: MailPolicy
+    administration: Administration | None = None
 
     def quota_of(self, account: Account) -> Quota:
         """Return the quota that applies to an account; no field is None."""

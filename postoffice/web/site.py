@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from postoffice.web.access_pages import AccessPages
+from postoffice.web.admin_pages import AdminPages
 from postoffice.web.application import Application
 from postoffice.web.context import WebContext
 from postoffice.web.login_pages import LoginPages
@@ -24,7 +25,19 @@ OWNER_MENU = (
     ("/kept", "How long mail is kept"),
     ("/password", "Password"),
 )
-ADMINISTRATOR_MENU: tuple[tuple[str, str], ...] = ()
+ADMINISTRATOR_MENU = (
+    ("/admin/overview", "State of the server"),
+    ("/admin/accounts", "Accounts"),
+    ("/admin/aliases", "Aliases"),
+    ("/admin/domains", "Domains"),
+    ("/admin/maildrops", "Maildrops"),
+    ("/admin/queue", "Queue"),
+    ("/admin/destinations", "Destinations"),
+    ("/admin/sessions", "Sessions"),
+    ("/admin/log", "Log"),
+    ("/admin/explain", "Way of an address"),
+    ("/admin/settings", "Settings"),
+)
 
 Menu = Sequence[tuple[str, Sequence[tuple[str, str]]]]
 
@@ -38,7 +51,7 @@ def make_application(context: WebContext) -> Application:
 
 def all_routes(context: WebContext, pages: Pages) -> Sequence[Route]:
     """Return every route of the site."""
-    kinds = (LoginPages, OwnerPages, MailboxPages, AccessPages, SettingsPages)
+    kinds = (LoginPages, OwnerPages, MailboxPages, AccessPages, SettingsPages, AdminPages)
     return [route for kind in kinds for route in kind(context, pages).routes()]
 
 

@@ -14,12 +14,18 @@ from postoffice.accounts.directories import Directories
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import hash_password
+from postoffice.config import loader
+from postoffice.daemon.build import find_maker
+from postoffice.doctor.findings import Finding
+from postoffice.doctor.site import site_of
 from postoffice.model.address import Quota
 from postoffice.model.envelope import Client
 from postoffice.model.mail_policy import DEFAULT_POLICY
 from postoffice.protocol.scram import derive
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.testing import ImmediateExecutor, finish
+from postoffice.web.activity import Activity
+from postoffice.web.administration import Administration
 from postoffice.web.context import WebContext, WebState
 from postoffice.web.mail_programs import accesses
 from postoffice.web.site import make_application
@@ -84,8 +90,40 @@ class Site:
             Quota(0, 0, "reject"),
             "postmaster@example.net",
             DEFAULT_POLICY,
+            self.administration(folder, executor),
         )
         self.application = make_application(self.context)
+
+    def administration(self, folder, executor) -> Administration:
+        """What administrators work with: a store and a queue in memory."""
+        text = (
+            f"hostname: {HOST}\npostmaster: {ADMIN}\nstate: {folder}\nweb: {{}}\noutbound: {{}}\n"
+        )
+        self.settings = loader.read(text, "postoffice.yaml", find_maker)
+        self.sessions: list[dict] = []
+        self.ended: list[str] = []
+        self.findings: list[Finding] = []
+        self.manager = None
+        self.log = None
+
+        async def check(domain):
+            return self.findings
+
+        return Administration(
+            settings=self.settings,
+            directories=[self.directory],
+            store=self.store,
+            executor=executor,
+            now=self.now,
+            site=site_of(self.settings),
+            sessions=lambda: self.sessions,
+            end_sessions=lambda name: self.ended.append(name) or 1,
+            manager=lambda: self.manager,
+            check_domain=check,
+            quick_findings=lambda: self.findings,
+            activity=Activity(self.now),
+            log=lambda: self.log,
+        )
 
     def now(self) -> float:
         return NOW + self.clock.seconds()

@@ -1,4 +1,4 @@
-"""Asks the DNS and other servers for ``postoffice doctor`` and for the records of a domain."""
+"""Asks the DNS and other servers: for the command, and for the web page."""
 
 from __future__ import annotations
 

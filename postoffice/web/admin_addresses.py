@@ -1,0 +1,189 @@
+"""The administrators' pages of domains, aliases and maildrops, and what becomes of an address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from postoffice.accounts.address_resolution import AliasLoop, NoPostmaster, Resolution, resolve, run
+from postoffice.accounts.directories import Directories
+from postoffice.doctor.dns_checks import DomainKey
+from postoffice.doctor.dns_findings import domain_keys
+from postoffice.doctor.findings import LEVELS, Finding
+from postoffice.doctor.records import domain_records, host_records
+from postoffice.model.address import Address, NotAnAddress
+from postoffice.model.alias import Alias
+from postoffice.model.errors import PostOfficeError
+from postoffice.outbound.dkim import NotAKey
+from postoffice.outbound.routing import shown
+from postoffice.web.administration import Administration
+from postoffice.web.context import WebContext
+from postoffice.web.pages import Pages
+from postoffice.web.routes import ADMINISTRATOR, Route
+from postoffice.web.values import NotServed, Response
+from postoffice.web.visit import Visit
+
+#: Aliases of one page; domains and maildrops that are shown.
+PAGE, DOMAINS, MAILDROPS = 100, 500, 100
+#: Aliases that are looked through for one page of a search.
+LOOKED_AT = 20000
+#: The orders of the table of maildrops.
+LARGEST, OLDEST, UNOWNED = ORDERS = ("largest", "oldest", "unowned")
+
+
+class AddressPages:
+    """Domains with their DNS records, aliases, maildrops, and the way of an address."""
+
+    def __init__(self, context: WebContext, pages: Pages) -> None:
+        self._context = context
+        self._pages = pages
+
+    @property
+    def _office(self) -> Administration:
+        if self._context.administration is None:
+            raise NotServed(404, "There is no such page.")
+        return self._context.administration
+
+    def routes(self) -> Sequence[Route]:
+        """Return the routes."""
+        return (
+            Route("GET", "/admin/domains", ADMINISTRATOR, self.domains),
+            Route("GET", "/admin/domains/one", ADMINISTRATOR, self.domain),
+            Route("GET", "/admin/domains/check", ADMINISTRATOR, self.check),
+            Route("GET", "/admin/aliases", ADMINISTRATOR, self.aliases),
+            Route("GET", "/admin/maildrops", ADMINISTRATOR, self.maildrops),
+            Route("GET", "/admin/explain", ADMINISTRATOR, self.explain),
+        )
+
+    # -- domains -----------------------------------------------------------------------------
+
+    async def domains(self, visit: Visit) -> Response:
+        """List the domains."""
+        found = await self._office.domains()
+        return self._pages.page(
+            visit, "admin/domains.html", domains=found[:DOMAINS], count=len(found)
+        )
+
+    async def _domain(self, visit: Visit) -> str:
+        name = visit.request.asked("name").strip().lower()
+        if name not in await self._office.domains():
+            raise NotServed(404, "There is no domain of that name.")
+        return name
+
+    async def _keys(self, domain: str) -> tuple[list[DomainKey], str]:
+        """The DKIM keys of a domain, and why they cannot be read."""
+        office = self._office
+        try:
+            return await office.executor.run(domain_keys, office.settings.state, domain), ""
+        except (NotAKey, OSError) as error:
+            return [], str(error)
+
+    async def domain(self, visit: Visit) -> Response:
+        """Show the DNS records of a domain, to be copied."""
+        office = self._office
+        name = await self._domain(visit)
+        keys, why = await self._keys(name)
+        records = domain_records(office.site, name, [one.key for one in keys])
+        checked = await self._checked(name) if visit.request.asked("check") else None
+        return self._pages.page(
+            visit, "admin/domain.html", name=name, records=records,
+            shared=host_records(office.site), signs=any(one.active for one in keys), why=why,
+            findings=checked,
+        )  # fmt: skip
+
+    async def check(self, visit: Visit) -> Response:
+        """Examine the DNS of a domain: the part of its page that comes later."""
+        name = await self._domain(visit)
+        findings = await self._checked(name)
+        return self._pages.page(visit, "admin/findings.html", findings=findings, name=name)
+
+    async def _checked(self, name: str) -> list[Finding]:
+        found = await self._office.check_domain(name)
+        return sorted(found, key=lambda one: -LEVELS.index(one.level))
+
+    # -- aliases and maildrops -----------------------------------------------------------------
+
+    async def aliases(self, visit: Visit) -> Response:
+        """List the aliases, page by page."""
+        wanted = visit.request.asked("q").strip().lower()[:255]
+        after = visit.request.asked("after")[:512]
+        found: dict[str, Alias] = {}
+        for directory in self._office.aliases:
+            start, looked = after, 0
+            mine = 0
+            while mine <= PAGE and looked < LOOKED_AT:
+                page = await directory.aliases(None, start, 1000)
+                for one in page:
+                    if wanted in one.address or any(wanted in str(to) for to in one.targets):
+                        found.setdefault(one.address, one)
+                        mine += 1
+                if not page:
+                    break
+                looked += len(page)
+                start = page[-1].address
+        ones = [found[name] for name in sorted(found)]
+        following = ones[PAGE - 1].address if len(ones) > PAGE else ""
+        return self._pages.page(
+            visit, "admin/aliases.html", aliases=ones[:PAGE], wanted=wanted, after=after,
+            following=following,
+        )  # fmt: skip
+
+    async def maildrops(self, visit: Visit) -> Response:
+        """Show the largest maildrops, the oldest mail, or what no account can fetch."""
+        office = self._office
+        order = visit.request.asked("by")
+        order = order if order in ORDERS else LARGEST
+        table = await office.usage(fresh=bool(visit.request.asked("fresh")))
+        rows = list(table.rows) if table is not None else []
+        total = sum(one.octets for one, _ in rows)
+        if order == UNOWNED:
+            rows = [pair for pair in rows if pair[1].account is None]
+        if order == OLDEST:
+            rows = [pair for pair in rows if pair[0].oldest is not None]
+            rows.sort(key=lambda pair: pair[0].oldest or 0.0)
+        else:
+            rows.sort(key=lambda pair: -pair[0].octets)
+        return self._pages.page(
+            visit, "admin/maildrops.html", rows=rows[:MAILDROPS], order=order, orders=ORDERS,
+            count=len(rows), total=total, when=table.when if table is not None else None,
+        )  # fmt: skip
+
+    # -- what becomes of an address --------------------------------------------------------------
+
+    async def explain(self, visit: Visit) -> Response:
+        """Show what happens to mail for an address, rule by rule, and where it goes."""
+        text = visit.request.asked("address").strip()
+        steps: list[tuple[str, str]] = []
+        why = ""
+        if text:
+            try:
+                steps = await self._steps(Address.parse(text))
+            except NotAnAddress as error:
+                why = str(error)
+        return self._pages.page(visit, "admin/explain.html", text=text, steps=steps, why=why)
+
+    async def _steps(self, address: Address) -> list[tuple[str, str]]:
+        office = self._office
+        directory = Directories(office.directories)
+        if not await directory.serves(address.domain.lower()):
+            return [("domain", f"{address.domain} is not ours"), ("route", self._route(address))]
+        try:
+            postmaster = office.settings.postmaster.normal
+            answer = run(resolve(address.normal, postmaster), directory.look_up)
+            found = answer if isinstance(answer, Resolution) else await answer
+        except (AliasLoop, NoPostmaster, PostOfficeError) as failure:
+            return [("failed", str(failure))]
+        steps = [
+            (rule.rule, f"{'  ' * rule.depth}{rule.address}: {rule.found}") for rule in found.steps
+        ]
+        steps += [("refused", f"{one.address}: {one.reply.log_text}") for one in found.refused]
+        steps += [("remote", f"{one}: {self._route(one)}") for one in found.remote]
+        steps += [("discarded", name) for name in found.discarded]
+        steps += [("maildrop", one.maildrop) for one in found.accounts]
+        return steps
+
+    def _route(self, address: Address) -> str:
+        """Where mail for an address in another domain goes."""
+        outbound = self._office.settings.outbound
+        if outbound is None:
+            return "refused: the configuration has no outbound"
+        return shown(outbound.router().route("", str(address)))

@@ -1,0 +1,176 @@
+"""The administrators' pages: the overview, sessions, the log, and the settings."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from postoffice.doctor.findings import ERROR, WARNING
+from postoffice.logs.files import LogUnreadable
+from postoffice.logs.sentences import sentence
+from postoffice.logs.story import Story, find
+from postoffice.logs.whereabouts import whereabouts
+from postoffice.model.address import Address, NotAnAddress
+from postoffice.queue.selection import STATES, Selection
+from postoffice.web.activity import NAMES
+from postoffice.web.admin_accounts import AccountPages
+from postoffice.web.admin_addresses import AddressPages
+from postoffice.web.admin_queue import QueuePages
+from postoffice.web.administration import Administration
+from postoffice.web.context import WebContext
+from postoffice.web.pages import Pages
+from postoffice.web.routes import ADMINISTRATOR, Route
+from postoffice.web.settings_view import settings_view
+from postoffice.web.values import NotServed, Response, redirect
+from postoffice.web.visit import Visit
+
+#: Sessions in the list; stories of the log; seconds that are searched if nothing else is said.
+SESSIONS, STORIES, BACK = 200, 10, 86400.0
+#: The days back that the log is searched.
+DAYS = (1, 7, 30)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A story of the log: its sentences with their times, and where the message is now."""
+
+    story: Story
+    lines: Sequence[tuple[float, str]]
+    where: Sequence[str]
+
+
+class AdminPages:
+    """All pages of the administrators."""
+
+    def __init__(self, context: WebContext, pages: Pages) -> None:
+        self._context = context
+        self._pages = pages
+        self._parts = (
+            AccountPages(context, pages),
+            AddressPages(context, pages),
+            QueuePages(context, pages),
+        )
+
+    @property
+    def _office(self) -> Administration:
+        return administration_of(self._context)
+
+    def routes(self) -> Sequence[Route]:
+        """Return the routes of all administrators' pages."""
+        return (
+            Route("GET", "/admin/overview", ADMINISTRATOR, self.overview),
+            Route("GET", "/admin/sessions", ADMINISTRATOR, self.sessions),
+            Route("POST", "/admin/sessions/end", ADMINISTRATOR, self.end_sessions),
+            Route("GET", "/admin/log", ADMINISTRATOR, self.log),
+            Route("GET", "/admin/settings", ADMINISTRATOR, self.settings),
+            *(route for part in self._parts for route in part.routes()),
+        )
+
+    async def overview(self, visit: Visit) -> Response:
+        """Show what goes on, and what needs attention."""
+        office = self._office
+        findings = await office.findings()
+        disk = await office.executor.run(_disk, office.settings.state)
+        services = Counter(str(one["service"]) for one in office.sessions())
+        return self._pages.page(
+            visit,
+            "admin/overview.html",
+            alarms=[one for one in findings if one.level in (ERROR, WARNING)],
+            charts=[office.activity.chart(name) for name in NAMES],
+            since=office.activity.since,
+            sessions=sorted(services.items()),
+            queue=await self._queue(office),
+            disk=disk,
+        )
+
+    async def _queue(self, office: Administration) -> dict[str, int] | None:
+        """How many messages wait in each state; None where nothing is sent."""
+        manager = office.manager()
+        if manager is None:
+            return None
+        counts = {one: await manager.admin.count(Selection(state=one)) for one in STATES}
+        return {**counts, "all": await manager.admin.count(Selection())}
+
+    # -- sessions ----------------------------------------------------------------------------
+
+    async def sessions(self, visit: Visit) -> Response:
+        """List the sessions that are open now."""
+        wanted = visit.request.asked("account").strip().lower()
+        found = [
+            one for one in self._office.sessions() if not wanted or wanted in str(one["account"])
+        ]
+        found.sort(key=lambda one: float(one["since"]))
+        return self._pages.page(
+            visit, "admin/sessions.html", sessions=found[:SESSIONS], count=len(found), wanted=wanted
+        )
+
+    async def end_sessions(self, visit: Visit) -> Response:
+        """End the sessions of an account."""
+        name = visit.filled("account")
+        ended = self._office.end_sessions(name) if name else 0
+        ended += self._context.state.sessions.end_all(name, but=visit.own_session)
+        self._context.note_change(visit, f"sessions ended: {ended}", name)
+        visit.own_session.say(visit.text("The sessions of %(name)s were ended.", name=name))
+        return redirect("/admin/sessions")
+
+    # -- the log -----------------------------------------------------------------------------
+
+    async def log(self, visit: Visit) -> Response:
+        """Tell the story of a message or session, as ``postoffice trace`` does."""
+        wanted = visit.request.asked("what").strip()
+        days = visit.request.asked("days")
+        back = int(days) if days in map(str, DAYS) else DAYS[0]
+        told: list[Told] = []
+        more, why = False, ""
+        source = self._office.log()
+        if wanted and source is not None:
+            since = self._office.now() - back * BACK
+            try:
+                found = await self._office.executor.run(find, source, wanted, since, 0.0, STORIES)
+            except LogUnreadable as error:
+                why = str(error)
+            else:
+                told, more = [_told(one) for one in found.stories], found.more
+        return self._pages.page(
+            visit, "admin/log.html", wanted=wanted, back=back, days=DAYS, told=told, more=more,
+            why=why, source=source.name if source is not None else "",
+        )  # fmt: skip
+
+    async def settings(self, visit: Visit) -> Response:
+        """Show the configuration, and where each value comes from; it cannot be changed here."""
+        settings = self._office.settings
+        return self._pages.page(
+            visit,
+            "admin/settings.html",
+            sections=settings_view(settings),
+            file=settings.source.file,
+        )
+
+
+def administration_of(context: WebContext) -> Administration:
+    """Return what administrators work with.  Raises NotServed where the daemon hands none over."""
+    if context.administration is None:
+        raise NotServed(404, "There is no such page.")
+    return context.administration
+
+
+def address_in(text: str) -> Address | None:
+    """Parse an address from a form; None if it is none."""
+    try:
+        return Address.parse(text.strip())
+    except NotAnAddress:
+        return None
+
+
+def _told(story: Story) -> Told:
+    lines = [(line.time, sentence(line)) for line in story.lines]
+    return Told(story, lines, [one.text for one in whereabouts(story)])
+
+
+def _disk(path: str) -> tuple[int, int]:
+    """The octets of a folder's disk that are used, and all of them.  It blocks."""
+    found = os.statvfs(path)
+    whole = found.f_blocks * found.f_frsize
+    return whole - found.f_bavail * found.f_frsize, whole
