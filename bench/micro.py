@@ -41,7 +41,7 @@ from postoffice.metrics.event_counts import EventCounts
 from postoffice.model import reply
 from postoffice.model.address import Address, Quota
 from postoffice.model.reply import Reply
-from postoffice.server.factory import Timings
+from postoffice.server.factory import ServiceFigures
 from postoffice.server.mailbox import MailboxContext
 from postoffice.server.submission import Receptions
 from postoffice.server.smtp_factory import SMTPFactory
@@ -123,7 +123,7 @@ def rules() -> Callable[[bytes], bytes]:
     return say
 
 
-def office(directory: object, timings: Timings | None = None) -> Callable[[bytes], bytes]:
+def office(directory: object, figures: ServiceFigures | None = None) -> Callable[[bytes], bytes]:
     finish(directory.start())
     finish(directory.add_domain("example.net"))
     for name in ("postmaster", *(f"user{number}" for number in range(USERS))):
@@ -142,7 +142,7 @@ def office(directory: object, timings: Timings | None = None) -> Callable[[bytes
     checker = Checker([directory], ImmediateExecutor(), clock=clock.seconds)
     portal = Portal(Realm(MailboxContext(MemoryStore()), context), [checker])
     factory = SMTPFactory(portal, hostname="mail.example.net", limits=SMTPLimits(), clock=clock)
-    factory.timings = timings
+    factory.figures = figures
     transport = Transport()
     connection = factory.buildProtocol(transport.getPeer())
     connection.makeConnection(transport)
@@ -163,7 +163,7 @@ def memory() -> Callable[[bytes], bytes]:
 
 
 def metrics() -> Callable[[bytes], bytes]:
-    return office(MemoryDirectory(), Timings())
+    return office(MemoryDirectory(), ServiceFigures())
 
 
 def sqlite() -> Callable[[bytes], bytes]:

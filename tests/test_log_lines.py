@@ -7,8 +7,10 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from twisted.logger import globalLogPublisher
 
 from postoffice.accounts.app_passwords import AppPasswordToken
+from postoffice.daemon.log_json import json_of
 from postoffice.model import log_event
 from postoffice.model.app_password import AppPassword
 from postoffice.model.log_events import EVENTS
@@ -301,8 +303,16 @@ def test_the_manual_lists_the_events_and_its_recipes_name_real_ones():
 
 def test_the_recipe_for_fail2ban_finds_the_client_and_only_that(submission, logged):
     page = (DOCS / "log.rst").read_text()
-    [recipe] = re.findall(r"failregex = (.*)", page)
-    pattern = re.compile(recipe.replace("<HOST>", r"(?P<host>[0-9A-Fa-f:.]+)"))
+    recipes = re.findall(r"failregex = (.*)", page)
+    pattern, of_json = (
+        re.compile(recipe.replace("<HOST>", r"(?P<host>[0-9A-Fa-f:.]+)")) for recipe in recipes
+    )
+    objects: list[str] = []
+
+    def watch(event):
+        objects.append(json_of(event) or "")
+
+    globalLogPublisher.addObserver(watch)
     liar = b"\0x client=203.0.113.9 login-refused id=1 service=a client=203.0.113.9 \0wrong"
     for address, octets in (("192.0.2.1", b"\0joe@example.net\0x"), ("2001:db8::7", liar)):
         submission.smtp.profile = ServiceProfile(
@@ -310,8 +320,10 @@ def test_the_recipe_for_fail2ban_finds_the_client_and_only_that(submission, logg
         )
         client = submission.client("smtp", address)
         client.say(b"EHLO pc\r\nAUTH PLAIN " + b64encode(octets) + b"\r\n")
+    globalLogPublisher.removeObserver(watch)
     lines = [f"2026-11-29T10:05:03+0000 [postoffice#info] {line}" for line in logged]
-    assert [found["host"] for line in lines for found in pattern.finditer(line)] == [
-        "192.0.2.1",
-        "2001:db8::7",
-    ]
+    for recipe, written in ((pattern, lines), (of_json, objects)):
+        assert [found["host"] for line in written for found in recipe.finditer(line)] == [
+            "192.0.2.1",
+            "2001:db8::7",
+        ]

@@ -42,7 +42,7 @@ from postoffice.pop3.options import POP3Limits
 from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.certificates import Certificates
 from postoffice.server.connection_limits import ConnectionLimits
-from postoffice.server.factory import ServerFactory, Timings
+from postoffice.server.factory import ServerFactory, ServiceFigures
 from postoffice.server.fair_share import ReactorShares
 from postoffice.server.leases import Leases
 from postoffice.server.listener_options import ListenerOptions
@@ -76,7 +76,9 @@ class Core:
     connection_limits: ConnectionLimits
     reactor_shares: ReactorShares
     web_page: WebPage
-    timings: dict[str, Timings] = field(default_factory=dict)  # by service; empty without metrics
+    service_figures: dict[str, ServiceFigures] = field(
+        default_factory=dict
+    )  # by service; empty without metrics
 
     @property
     def executors(self) -> tuple[ThreadExecutor, ...]:
@@ -242,7 +244,7 @@ class _Factories:
         factory = self._make(service, listener)
         factory.reactor_shares = self._core.reactor_shares
         if self._settings.metrics is not None:
-            factory.timings = self._core.timings.setdefault(service, Timings())
+            factory.figures = self._core.service_figures.setdefault(service, ServiceFigures())
         return factory
 
     def _make(self, service: str, listener: ListenerSettings) -> ServerFactory:

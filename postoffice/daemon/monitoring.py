@@ -127,7 +127,7 @@ class Monitoring:
             time.time,
             figures if isinstance(figures, StoreFigures) else None,
             lambda: self.ready,
-            timings=self._core.timings,
+            services=self._core.service_figures,
         )
         text = Exposition(sources.read).text
         clock = self._core.clock

@@ -22,7 +22,7 @@ EVENTS, STORIES = 500, 1000
 _ID = re.compile(r"[0-9a-f]{6,}(?:\.\d+(?:-[a-z]+)?)?\Z")
 #: Where a line may have an id, or UIDLs; ``parse`` then says whether it does.
 _OF_ID = re.compile(rb'[ "]id(?:=|\\*"\s*:\s*\\*")([0-9a-zA-Z.-]+)')
-_OF_UIDL = (b"message-deleted", b"messages-collected", b"mail-removed")
+_OF_UIDL = re.compile(rb'[ "]uidls?(?:=|\\*"\s*:\s*\\*")"?([^ "\\]+)')
 _ADDRESSES = ("sender", "to", "recipient", "account", "user")
 #: Events about a session that a story of a message leaves out: other commands of the client.
 _NOT_OF_MESSAGE = frozenset(("refused", "policy-refused", "message-deleted", "messages-collected"))
@@ -171,8 +171,7 @@ class _Joining:
         """Read one line."""
         found = _OF_ID.search(octets)
         session = found[1].decode().partition(".")[0] if found else ""
-        of_uidl = bool(self._by_uidl) and any(word in octets for word in _OF_UIDL)
-        if session not in self._by_session and not of_uidl:
+        if session not in self._by_session and not self._has_uidl(octets):
             return
         line = parse(octets)
         if line is None:
@@ -182,6 +181,11 @@ class _Joining:
         for story in told.values():
             self._learn(story, line)
             story.add(line)
+
+    def _has_uidl(self, octets: bytes) -> bool:
+        found = _OF_UIDL.search(octets) if self._by_uidl else None
+        uidls = found[1].decode("utf-8", "replace").split(",") if found else ()
+        return any(uidl in self._by_uidl for uidl in uidls)
 
     def _of_id(self, line: Line) -> Iterator[Story]:
         own = line["id"].partition("-")[0]

@@ -1,7 +1,7 @@
 """
 Counts the events of the log as they pass: an observer of Twisted's logger.
 
-Sessions, messages, logins and refusals are events already, so that counting them costs one call
+Sessions, messages and logins are events already, so that counting them costs one call
 for each, and nothing where metrics are off.
 """
 
@@ -38,7 +38,6 @@ class EventCounts:
             "login-refused": self._login("refused"),
             "login-disabled": self._login("disabled"),
             "login-slowed": lambda _: self.add(table.SLOWED),
-            "refused": self._refused,
             "policy-refused": lambda event: self.add(table.POLICY_REFUSED, _text(event, "policy")),
             "policy-failed": lambda event: self.add(table.POLICY_FAILED, _text(event, "policy")),
             "tls-failed": lambda event: self.add(table.TLS_FAILED, _text(event, "service")),
@@ -92,11 +91,6 @@ class EventCounts:
             self.add(table.LOGINS, _text(event, "service"), _text(event, "mechanism"), result)
 
         return count
-
-    def _refused(self, event: Event) -> None:
-        reply = _text(event, "reply")[:1]
-        kind = {"4": "4yz", "5": "5yz", "-": "-ERR"}.get(reply, "other")
-        self.add(table.REFUSED, _text(event, "service"), kind)
 
     def _taken(self, event: Event) -> None:
         service = _text(event, "service")

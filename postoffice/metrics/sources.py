@@ -13,7 +13,7 @@ from postoffice.metrics import table
 from postoffice.metrics.event_counts import EventCounts
 from postoffice.server.certificates import Certificates
 from postoffice.server.connection_limits import ConnectionLimits
-from postoffice.server.factory import ServerFactory, Timings
+from postoffice.server.factory import ServerFactory, ServiceFigures
 from postoffice.store.figures import StoreFigures
 from postoffice.util.histogram import Histogram
 from twisted import __version__ as twisted_version
@@ -38,7 +38,7 @@ class Sources:
     """
     Where values come from.
 
-    ``servers`` are the factories of all sessions, ``certificates`` those in use.  ``timings`` are
+    ``servers`` are the factories of all sessions, ``certificates`` those in use.  ``services`` are
     those of each service; the factories count in them.  ``store`` are the figures of the store, if
     it counts any.
     """
@@ -50,7 +50,7 @@ class Sources:
     store: StoreFigures | None = None
     ready: Callable[[], bool] = lambda: False
     events: EventCounts = field(default_factory=EventCounts)
-    timings: dict[str, Timings] = field(default_factory=dict)
+    services: dict[str, ServiceFigures] = field(default_factory=dict)
     lag: Histogram = field(default_factory=Histogram)
     watched: Watched = field(default_factory=Watched)
 
@@ -86,13 +86,18 @@ class Sources:
             found[name] = {(one,): counts[one] for one in {*connected, *counts}}
         found[table.DELIVERY_SECONDS] = {
             (service,): one.delivery
-            for service, one in self.timings.items()
+            for service, one in self.services.items()
             if not service.startswith("pop3")
         }
         found[table.LOGIN_SECONDS] = {
             (service,): one.login
-            for service, one in self.timings.items()
+            for service, one in self.services.items()
             if service not in ("smtp", "lmtp")
+        }
+        found[table.REPLIES] = {
+            (service, kind): one.replies[digit]
+            for service, one in self.services.items()
+            for digit, kind in _classes(service).items()
         }
         certificates = self.certificates()
         if certificates is not None:
@@ -112,6 +117,13 @@ class Sources:
             found[table.DOWN] = {(): watched.down}
 
 
+def _classes(service: str) -> dict[int, str]:
+    """The classes of replies by their first digits."""
+    if service.startswith("pop3"):
+        return {2: "+OK", 5: "-ERR"}
+    return {2: "2yz", 3: "3yz", 4: "4yz", 5: "5yz"}
+
+
 def _add_store(found: _Values, store: StoreFigures) -> None:
     found[table.BATCHES] = {(): store.batches}
     found[table.BATCH_SECONDS] = {(): store.seconds}
@@ -123,6 +135,8 @@ def _add_store(found: _Values, store: StoreFigures) -> None:
     }
     if store.checkpointed:
         found[table.CHECKPOINTED] = {(): store.checkpointed}
+    if store.sweep is not None and store.sweep.maildrops >= 0:
+        found[table.MAILDROPS] = {(): store.sweep.maildrops}
     if store.process is not None:
         found[table.PROCESS_STARTS] = {(): store.process.starts}
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
-#: Values of labels that no event names.
-CLASSES = ("4yz", "5yz", "-ERR")
 
 
 @dataclass(frozen=True)
@@ -99,12 +97,11 @@ LOGIN_SECONDS = _define(
     "service",
     "How long the check of a password took, of logins that were accepted.",
 )
-REFUSED = _define(
-    "postoffice_refused_replies_total",
+REPLIES = _define(
+    "postoffice_replies_total",
     COUNTER,
     "service class",
-    "Commands, recipients and messages that were refused, by the class of the reply: 4yz, 5yz or "
-    "-ERR.  Of one session the first 200.",
+    "Replies to clients, by their class (2yz, 3yz, 4yz, 5yz, +OK or -ERR), of sessions that ended.",
 )
 POLICY_REFUSED = _define(
     "postoffice_policy_refusals_total", COUNTER, "policy", "Refusals by a policy."
@@ -214,6 +211,9 @@ FREE = _define(
 )
 FREE_FILES = _define(
     "postoffice_store_free_files", GAUGE, "", "Files that can still be made on it (inodes)."
+)
+MAILDROPS = _define(
+    "postoffice_store_maildrops", GAUGE, "", "Maildrops, as the daily sweep has counted them."
 )
 EXPIRED = _define(
     "postoffice_messages_expired_total", COUNTER, "", "Messages that the daily expiry removed."

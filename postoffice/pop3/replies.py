@@ -33,16 +33,21 @@ class Replies:
     """
     Sends the replies of one session, in its ``language``.
 
-    ``refusals`` gets what was refused, in English, for the log.
+    ``refusals`` gets what was refused, in English, for the log; ``replied`` counts them.
     """
 
-    def __init__(self, send: Callable[[bytes], None], refusals: Refusals) -> None:
+    def __init__(
+        self, send: Callable[[bytes], None], refusals: Refusals, replied: list[int]
+    ) -> None:
         self.language = DEFAULT
         self._send = send
         self._refusals = refusals
+        self._replied = replied
 
     def say(self, line: bytes) -> None:
         """Send a line."""
+        if line.startswith(b"+OK"):
+            self._replied[2] += 1
         self._send(line + b"\r\n")
 
     def say_all(self, *lines: str) -> None:
@@ -72,5 +77,6 @@ class Replies:
 
     def _deny(self, code: str, said: str, in_english: str) -> None:
         err = f"-ERR [{code}] " if code else "-ERR "
+        self._replied[5] += 1
         self._refusals.add(err + in_english)
         self.say((err + said).encode())

@@ -56,7 +56,7 @@ class POP3Session(LineSession[POP3Question, Answer]):
         # old clients end a line with LF alone
         super().__init__(LINE_MAXIMUM if options.mechanisms else COMMAND_MAXIMUM, lf=True)
         self.refusals = Refusals(VERBS)
-        self.replies = Replies(self._send, self.refusals)
+        self.replies = Replies(self._send, self.refusals, self.replied)
         self.transaction: Transaction = Transaction(
             self.ask, self._send, self.replies, self._break_off
         )

@@ -71,6 +71,8 @@ class LineSession(Generic[Questions, Answers]):
     there are.  ``progress`` grows with each command, or enough of a text, from the
     client.
 
+    ``replied`` counts the replies by the first digit of their codes; +OK counts as 2, -ERR as 5.
+
     ``upgrading`` means: send the output, begin TLS, and call ``secured``.
     ``injected`` means that the client sent octets in clear after STARTTLS or
     STLS; they were not obeyed.
@@ -82,6 +84,7 @@ class LineSession(Generic[Questions, Answers]):
     def __init__(self, line_maximum: int, *, lf: bool = False) -> None:
         self.closed = False
         self.progress = 0
+        self.replied = [0] * 6
         self.upgrading = False
         self.injected = False
         self._lines = LineReader(line_maximum, lf=lf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from twisted.cred.portal import Portal
@@ -28,12 +29,23 @@ log = Logger("postoffice")
 REFUSALS_LOGGED = (60, 60)
 
 
-class Timings:
-    """How long clients of one service waited, in seconds: for the 250 of a message, for a login."""
+class ServiceFigures:
+    """
+    What is counted of one service, for monitoring.
+
+    ``delivery`` and ``login`` are how long clients waited, in seconds, for the reply to a
+    message and to a login that was accepted.  ``replies`` counts replies by the first digit
+    of their codes (``LineSession.replied``), of sessions that have ended.
+    """
 
     def __init__(self) -> None:
         self.delivery = Histogram()
         self.login = Histogram()
+        self.replies = [0] * 6
+
+    def add(self, replied: Sequence[int]) -> None:
+        """A session has ended, and sent so many replies."""
+        self.replies = [sum(pair) for pair in zip(self.replies, replied, strict=True)]
 
 
 class RefusedConnection(TwistedProtocol):
@@ -52,8 +64,8 @@ class ServerFactory(Factory):
     """
     Makes the connections of one service, and holds those that are open.
 
-    ``reactor_shares`` may be replaced by an object that several services share.  ``timings``, if
-    there is one, counts how long clients wait.
+    ``reactor_shares`` may be replaced by an object that several services share.  ``figures``, if
+    there are any, count how long clients wait.
     A client that ``connection_limits`` refuses is sent ``full``.  While ``starting``
     is true, clients wait for their greeting until ``open()``; a client that waits
     longer than ``connection_setup.STARTUP_WAIT`` is sent ``not_yet``.
@@ -76,7 +88,7 @@ class ServerFactory(Factory):
         self.connections: set[OpenConnection] = set()
         self.reactor_shares = ReactorShares(clock)
         self.starting = False
-        self.timings: Timings | None = None
+        self.figures: ServiceFigures | None = None
         self._refusals_logged = TokenBucket(*REFUSALS_LOGGED, clock.seconds)
         self._connection_limits = connection_limits
         self._empty: list[Deferred[None]] = []

@@ -77,6 +77,7 @@ class SessionWithLogin(Session[Q_co, A_contra], Protocol[Q_co, A_contra]):
 
     refusals: Refusals
     injected: bool
+    replied: list[int]
 
 
 class LoginConnection(Connection[Q, A]):
@@ -127,7 +128,7 @@ class LoginConnection(Connection[Q, A]):
         claim, session_info = question.claim, self._session_info
         session_info.mechanism, session_info.tls = question.mechanism, self._tls
         credentials = credentials_of(claim, self.client, session_info.service)
-        timings, began = self.factory.timings, perf_counter()
+        figures, began = self.factory.figures, perf_counter()
         try:
             _, found, logout = await self.factory.portal.login(credentials, session_info, avatar)
         except UnauthorizedLogin:
@@ -136,8 +137,8 @@ class LoginConnection(Connection[Q, A]):
         except AccountDisabled:
             self.log(log_events.LOGIN_DISABLED, mechanism=session_info.mechanism, user=claim.user)
             raise
-        if timings is not None:
-            timings.login.observe(perf_counter() - began)
+        if figures is not None:
+            figures.login.observe(perf_counter() - began)
         session_info.device = getattr(found, "device", "")
         return found, logout
 
@@ -186,6 +187,8 @@ class LoginConnection(Connection[Q, A]):
     def _client_gone(self) -> None:
         assert self.session is not None
         self._log_refusals()
+        if self.factory.figures is not None:
+            self.factory.figures.add(self.session.replied)
         if self.session.injected:
             self.log(log_events.INJECTED, command=self.starttls)
         self.log(

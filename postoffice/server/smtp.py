@@ -277,10 +277,10 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
         return self._delivery.write(question.octets)
 
     async def _end(self) -> Reply | list[Reply]:
-        timings, began = self.factory.timings, perf_counter()
+        figures, began = self.factory.figures, perf_counter()
         said = await self._commit()
-        if timings is not None:
-            timings.delivery.observe(perf_counter() - began)
+        if figures is not None:
+            figures.delivery.observe(perf_counter() - began)
         return said
 
     async def _commit(self) -> Reply | list[Reply]:

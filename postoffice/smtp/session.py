@@ -90,6 +90,7 @@ class SMTPSession(LineSession[SMTPQuestion, Answer]):
     def _say(self, said: Reply) -> None:
         if said.code >= 400:
             self.refusals.add(said.log_text, in_message=self.in_message)
+        self.replied[said.code // 100] += 1
         self._send(said.wire)
 
     def _refuse(self, refusal: Reply) -> None:

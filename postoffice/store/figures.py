@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from postoffice.interfaces import ChildProcess
 from postoffice.store.store_process import StoreProcess
+from postoffice.store.sweep import Sweep
 from postoffice.util.histogram import Histogram
 
 
@@ -14,6 +15,7 @@ class StoreFigures:
     ``batches`` counts messages in each batch that was committed, ``seconds`` how long a batch
     took; ``octets`` were committed, and ``failed`` batches were not.  ``checkpoints`` are those of
     this process, the last at ``checkpointed`` (Unix time, 0: none yet).
+    ``sweep`` counts the maildrops, once a day.
     ``process`` is the store process, if this store may have one.
     """
 
@@ -25,4 +27,5 @@ class StoreFigures:
         self.checkpoints = 0
         self.checkpoints_failed = 0
         self.checkpointed = 0.0
+        self.sweep: Sweep | None = None
         self.process: ChildProcess[StoreProcess] | None = None

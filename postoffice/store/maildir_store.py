@@ -146,6 +146,7 @@ class MaildirStore(MaildirFiles):
         self._undelete = undelete
         self._most = undelete_size
         self._sweep = Sweep(path, executor, clock, undelete, undelete_size)
+        self.figures.sweep = self._sweep
         failed = partial(self._failed, "sweeping the store failed")
         self._sweeping = Periodic(clock, SWEEP, self._sweep.run, failed)
         self._checkpointing = Periodic(

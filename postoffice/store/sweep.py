@@ -38,6 +38,7 @@ class Sweep:
         self._clock = clock
         self._undelete = undelete
         self._most = most
+        self.maildrops = -1  # at the last sweep
 
     async def run(self) -> bool:
         """
@@ -48,7 +49,9 @@ class Sweep:
         """
         run = self._run
         swept = 0
-        for folder in await run(cleanup.maildrops, self._path):
+        folders = await run(cleanup.maildrops, self._path)
+        self.maildrops = len(folders)
+        for folder in folders:
             swept += await run(cleanup.sweep, folder, time.time())
             await run(self._trim, folder)
         for folder in await run(cleanup.linked_maildrops, self._path):

@@ -56,11 +56,6 @@ def test_they_are_counted_as_they_are_logged(counts):
     tell(log, log_events.MESSAGE_TAKEN, service="smtp", size=1830, recipients=3)
     assert counts.numbers[table.RECIPIENTS]["smtp",] == 3
     assert counts.histograms[table.SIZES]["smtp",].sum == 1830
-    for reply in ("450 4.2.1 no", "550 5.1.1 no", "550 no", "-ERR [AUTH] no"):
-        tell(log, log_events.REFUSED, service="smtp", reply=reply)
-    assert counts.numbers[table.REFUSED] == {
-        ("smtp", "4yz"): 1, ("smtp", "5yz"): 2, ("smtp", "-ERR"): 1,
-    }  # fmt: skip
     tell(log, log_events.RECIPIENT_SENT, to="<a@b.example>,<c@d.example>")
     assert counts.numbers[table.ATTEMPTS]["sent",] == 2
 

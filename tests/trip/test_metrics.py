@@ -90,8 +90,10 @@ def test_the_numbers_are_those_of_what_happened(scraped):
         'postoffice_message_size_bytes_sum{service="submission"}': len(TEXT),
         'postoffice_delivery_seconds_count{service="submission"}': 1,
         'postoffice_login_seconds_count{service="pop3"}': 1,
-        'postoffice_refused_replies_total{class="5yz",service="smtp"}': 1,
-        'postoffice_refused_replies_total{class="-ERR",service="pop3"}': 1,
+        'postoffice_replies_total{class="5yz",service="smtp"}': 1,
+        'postoffice_replies_total{class="2yz",service="smtp"}': 5,  # greeting, EHLO, MAIL, RSET, …
+        'postoffice_replies_total{class="3yz",service="submission"}': 1,
+        'postoffice_replies_total{class="-ERR",service="pop3"}': 1,
         login % ("USER", "accepted", "pop3"): 1,
         login % ("USER", "refused", "pop3"): 1,
         'postoffice_messages_retrieved_total{service="pop3"}': 1,
@@ -183,6 +185,25 @@ def test_a_reload_moves_it_and_ends_it_and_a_port_in_use_fails(start, written, c
     assert command("reload").returncode == 0
     with pytest.raises(OSError, match="refused"):
         get(first, "/ready")
+    office.check()
+
+
+def test_a_reload_without_its_metrics_opens_no_other_port_either(start, written, command):
+    written()
+    office = start().open()
+    office.account("postmaster@example.net", office.PASSWORD)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        new = free.getsockname()[1]
+    at_once = ('lmtp: ["tcp:0:interface=127.0.0.1"]', f'lmtp: ["tcp:{new}:interface=127.0.0.1"]')
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        used = taken.getsockname()[1]
+        written(f'metrics: {{listen: "tcp:{used}:interface=127.0.0.1"}}\n', at_once)
+        assert command("reload").returncode == 1
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", new)) != 0
+    assert command("reload").returncode == 0
+    with socket.create_connection(("127.0.0.1", new), NEVER) as client:
+        assert client.recv(4) == b"220 "
     office.check()
 
 
