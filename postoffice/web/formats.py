@@ -63,9 +63,9 @@ class Formats:
         return f"{local:%d.%m.%Y, %H:%M}" if self._language == "de" else f"{local:%-d %b %Y, %H:%M}"
 
     def ago(self, seconds: float) -> str:
-        """Return how long ago something was, in words; a date if it was long ago."""
-        passed = max(self._now() - seconds, 0)
-        if passed >= _LONG_AGO:
+        """Return how long ago something was, in words; a date if it was long ago, or is to come."""
+        passed = self._now() - seconds
+        if passed >= _LONG_AGO or passed < -_MINUTE:
             return self.moment(seconds)
         for unit, words in _AGO.items():
             if passed >= unit:

@@ -72,6 +72,7 @@ def test_times_are_told_in_words():
     words = Formats("en", lambda: NOW)
     assert words.ago(NOW) == "just now"
     assert words.ago(NOW + 5) == "just now"
+    assert "2027" in words.ago(NOW + 90)
     assert words.ago(NOW - 60) == "1 minute ago"
     assert words.ago(NOW - 7300) == "2 hours ago"
     assert words.ago(NOW - 86400 * 3) == "3 days ago"
