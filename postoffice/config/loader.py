@@ -15,6 +15,7 @@ from postoffice.config.schema import keys_of
 from postoffice.config.settings import Settings
 from postoffice.config.source import SIZE_MAXIMUM, ConfigurationError, Source, compose, text_of
 from postoffice.config.web import WebSettings
+from postoffice.config.web import available as web_available
 from postoffice.config.web import complete as check_web
 
 #: Where a configuration is looked for, in this order.
@@ -63,7 +64,8 @@ def load(path: str, find_maker: FindMaker, try_endpoint: TryEndpoint | None = No
 
 def first_run(find_maker: FindMaker) -> Settings:
     """The settings if there is no configuration file: everything is in ./postoffice-data."""
-    return read(FIRST_RUN, "built in: no postoffice.yaml was found", find_maker, first_run=True)
+    text = FIRST_RUN + ("web: {}\n" if web_available() else "")
+    return read(text, "built in: no postoffice.yaml was found", find_maker, first_run=True)
 
 
 def read(

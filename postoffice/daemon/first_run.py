@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 
 from twisted.logger import Logger
 
 from postoffice.accounts.passwords import generate_password, hash_password
+from postoffice.config.web import WebSettings
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 from postoffice.model.errors import StartupError
@@ -33,7 +35,7 @@ A mail program sends to {submission} and fetches from {pop3}, with no
 encryption and the account's whole address as user name.  Mail goes to accounts
 of this office only: there is no sending to other servers yet.
 
-Ctrl-C stops it; all data is in {state}.
+{page}Ctrl-C stops it; all data is in {state}.
 For an office of your own: {command} init --help
 
 """
@@ -42,6 +44,13 @@ _LATER = """\
 The post office is open, on this machine only.  Strangers send by SMTP to {smtp};
 {account} sends to {submission}, and fetches by POP3 from {pop3}.
 For a new password of that account: {command} account passwd {account} --generate
+{page}
+"""
+#: What both say if there is a web page; the link works once, within an hour.
+_PAGE = """\
+Look at the mailbox, and administer, on the web page; this link logs you in, once:
+
+    {link}
 
 """
 
@@ -81,11 +90,15 @@ class FirstRun:
 
     log = Logger()
 
-    def __init__(self, account: Address, state: str, terminal: Terminal) -> None:
+    def __init__(
+        self, account: Address, state: str, terminal: Terminal, web: WebSettings | None = None
+    ) -> None:
         self._account = account
         self._state = state
         self._terminal = terminal
+        self._web = web
         self._password: str | None = None
+        self._token = ""
 
     @property
     def path(self) -> str:
@@ -93,9 +106,11 @@ class FirstRun:
         return os.path.join(self._state, "first-light.txt")
 
     async def prepare(self, plugins: Plugins) -> None:
-        """Make the domain and the account with a password, if they are missing."""
+        """Make the domain and the account with a password, if missing; and a link to the page."""
         register = plugins.register
         name = self._account.normal
+        if self._web is not None:
+            self._token = await plugins.executor.run(_make_link, self._state, name)
         if await register.find(name) is not None:
             return
         password = generate_password()
@@ -105,6 +120,15 @@ class FirstRun:
         await register.add(name, secret, str(keys))
         self._password = password
 
+    def _page(self, addresses: Mapping[str, Sequence[str]]) -> str:
+        """What is said of the web page, if there is one."""
+        if self._web is None or not addresses.get("web"):
+            return ""
+        from postoffice.web.web_db import link_to
+
+        port = int(addresses["web"][0].rpartition(":")[2])
+        return _PAGE.format(link=link_to(self._web.address(port), self._token))
+
     def greet(self, addresses: Mapping[str, Sequence[str]]) -> None:
         """Show how to begin: on the terminal, or else in a file that only its owner can read."""
         text = (_LATER if self._password is None else _FIRST).format(
@@ -112,6 +136,7 @@ class FirstRun:
             password=self._password,
             state=self._state,
             command=_command(),
+            page=self._page(addresses),
             **{service: found[0] for service, found in addresses.items()},
         )
         if self._terminal.write(text):
@@ -123,6 +148,19 @@ class FirstRun:
             return
         _write_privately(self.path, text)
         self.log.info("how to send a first message is explained in {path}", path=self.path)
+
+
+def _make_link(state: str, account: str) -> str:
+    """Let the account administer on the web page; return the token of a link.  It blocks."""
+    from postoffice.web.web_db import LOGIN, WebDB
+
+    web_db = WebDB(state, time.time)
+    web_db.open()
+    try:
+        web_db.add_administrator(account)
+        return web_db.make_link(LOGIN, account)
+    finally:
+        web_db.close()
 
 
 def _command() -> str:

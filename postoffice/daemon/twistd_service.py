@@ -70,7 +70,7 @@ def _office(given: str | None, reactor: IReactor) -> PostOffice:
         return build(loader.load(path, find_maker, try_endpoint(reactor)), reactor)
     settings = loader.first_run(find_maker)
     office = build(settings, reactor)
-    office.welcome = FirstRun(settings.postmaster, settings.state, Terminal())
+    office.welcome = FirstRun(settings.postmaster, settings.state, Terminal(), settings.web)
     return office
 
 

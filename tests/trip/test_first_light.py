@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import termios
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def free_ports():
     """Its ports are the documented ones: they must be free, and nobody else's meanwhile."""
     with open(f"{tempfile.gettempdir()}/postoffice-tests-{os.geteuid()}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for port in (2525, 2587, 2424, 2110):
+        for port in (2525, 2587, 2424, 2110, 8025):
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
@@ -60,6 +61,9 @@ def test_the_printed_lines_send_and_collect_a_message(start, free_ports, tmp_pat
     assert "Subject: hello" in message
     assert "How are you?" in message
     assert PASSWORD.search(path.read_text())[1] not in office.said
+    link = re.search(r"http://localhost:8025/link\?token=\S+", path.read_text())[0]
+    with urllib.request.urlopen(link) as page:
+        assert "logs you in as <strong>demo@localhost</strong>" in page.read().decode()
     assert '"messages": 1' in command("account", "show", "demo@localhost", "--json").stdout
     office.check()
 
