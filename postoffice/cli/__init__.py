@@ -29,6 +29,7 @@ from postoffice.cli.domains import domain
 from postoffice.cli.expiry import expire
 from postoffice.cli.explain import explain
 from postoffice.cli.init import init
+from postoffice.cli.maildrop_compare import compare
 from postoffice.cli.maildrop_export import export as export_maildrop
 from postoffice.cli.maildrop_import import import_ as import_maildrop
 from postoffice.cli.maildrop_list import list_ as list_maildrops
@@ -103,7 +104,7 @@ _add(main, quickstart, init, check_config, doctor, domain, directory, account, a
 _add(main, maildrop, session, queue, dkim, web, reload, explain, auth_failures, report, trace)
 _add(main, backup, restore)
 _add(domain, domain_alias, print_records, domain_transfer.import_, domain_transfer.export)
-_add(maildrop, expire, list_maildrops, import_maildrop, export_maildrop)
+_add(maildrop, expire, list_maildrops, import_maildrop, export_maildrop, compare)
 _add(account, device, remove, list_accounts, rename, disable, enable, set_state)
 _add(account, account_transfer.import_, account_transfer.export)
 _add(alias, alias_transfer.import_, alias_transfer.export)

@@ -233,18 +233,18 @@ class POP3Import:
     def _fetch(self, connection: POP3Connection, work: list[tuple[Listed, int]]) -> None:
         coming = iter(work)
         message: tuple[Listed, int] | None = None
-        header = b""
+        header = bytearray()
         try:
             for event in self._events(connection, work):
                 if message is None:
-                    message, header = next(coming), b""
+                    message, header = next(coming), bytearray()
                     self._begin(*message)
                 if not isinstance(event, Ended):
                     if len(header) < HEADER_MAXIMUM:
                         header += event.octets[:HEADER_MAXIMUM]
                     self._writer.write(event.octets)
                     continue
-                self._end(message[0], header, event.reply)
+                self._end(message[0], bytes(header), event.reply)
                 message = None
         except POP3Failed as failed:
             broken = message or next(coming, None)

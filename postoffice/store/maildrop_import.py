@@ -113,10 +113,9 @@ def _bring_in_group(
             except NotServed as why:
                 result.left.append(f"{message.subpath}: {why}")
                 continue
-            octets += done.size
+            octets += done.digest.size
             result.copied += done.copied
-            line: Line = {"n": place, "uidl": message.uidl}
-            lines.append({**line, "size": done.size, "name": message.base})
+            lines.append(line_of(place, message.uidl, message.base, done.digest))
         moved, there = merge.put_back(folder, staged, journal, again=False)
         import_record.add(folder, lines)
         result.messages += moved

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from postoffice.interfaces import ImportSource
 from postoffice.model.errors import CannotImport
 from postoffice.store import doveadm_table, drafts, names, uidlists
+from postoffice.store.digests import TextDigest
 from postoffice.store.doveadm_table import Row
 from postoffice.store.files import open_plain
 from postoffice.store.maildir import files_of
 from postoffice.store.mbox_reader import Header, Span
 from postoffice.store.oddities import NotServed, see_to_compression
 from postoffice.store.old_messages import FLAGS, Distinct, OldMessage, Staged
-from postoffice.store.text import measure
+from postoffice.store.text import measure, pieces
 from postoffice.store.uidlists import OldName, OldNames, base_of
 
 DOVECOT, COURIER, QMAIL = "dovecot", "courier", "qmail"
@@ -160,6 +161,7 @@ def _stage(path: str, staged: str, name: str) -> Staged:
     try:
         see_to_compression(fd)
         measured = measure(fd)
+        digest = TextDigest.of(pieces(fd, as_it_is=True))
         box, old = path.rsplit("/", 2)[1:]
         flags = sorted(FLAGS.intersection(old.partition(":2,")[2]))
         place = names.with_right_sizes(f"{box}/{name},S=0,W=0", measured, status.st_size)
@@ -169,7 +171,7 @@ def _stage(path: str, staged: str, name: str) -> Staged:
             _copy(path, target, status)
     finally:
         os.close(fd)
-    return Staged(measured.wire, copied)
+    return Staged(digest, copied)
 
 
 def _linked(path: str, target: str, status: os.stat_result) -> bool:

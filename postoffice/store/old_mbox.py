@@ -15,13 +15,14 @@ from hashlib import blake2b
 from postoffice.interfaces import ImportSource
 from postoffice.model.errors import CannotImport
 from postoffice.store import drafts, names, uidlists
+from postoffice.store.digests import TextDigest
 from postoffice.store.export_mbox import SUFFIX
 from postoffice.store.files import open_plain
 from postoffice.store.mbox import Unquoter
 from postoffice.store.mbox_reader import Header, Messages, NotAnMbox, Span
 from postoffice.store.oddities import NotServed
 from postoffice.store.old_messages import Distinct, OldMessage, Staged
-from postoffice.store.text import PIECE, Normalizer, measure
+from postoffice.store.text import PIECE, Normalizer, measure, pieces
 
 MBOX, MBOXRD = "mbox", "mboxrd"
 KINDS = (MBOX, MBOXRD)
@@ -106,13 +107,14 @@ class OldMbox:
                 drafts.write_all(fd, octets)
             os.lseek(fd, 0, os.SEEK_SET)
             measured, size = measure(fd), os.fstat(fd).st_size
+            digest = TextDigest.of(pieces(fd, as_it_is=True))
             os.utime(fd, (message.arrived, message.arrived))
         finally:
             os.close(fd)
         place = names.with_right_sizes(f"{message.box}/{name},S=0,W=0", measured, size)
         flags = f":2,{message.flags}" if message.box == "cur" else ""
         os.rename(part, f"{staged}/{place}{flags}")
-        return Staged(measured.wire, True)
+        return Staged(digest, True)
 
     def _octets(self, span: Span) -> Iterator[bytes]:
         lines, unquoter = Normalizer(), Unquoter()

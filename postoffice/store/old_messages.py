@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import NamedTuple, Protocol, TypeVar
 
 from postoffice.store import names
+from postoffice.store.digests import TextDigest
 from postoffice.store.uidlists import base_of
 
 #: Flags of a Maildir that mean the same everywhere.
@@ -35,9 +36,9 @@ class OldMessage:
 
 
 class Staged(NamedTuple):
-    """A message that was staged: its octets as it is sent, and whether it is a copy or a link."""
+    """A message that was staged: its digest as it is sent, and whether it is a copy or a link."""
 
-    size: int
+    digest: TextDigest
     copied: bool
 
 

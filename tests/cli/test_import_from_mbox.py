@@ -180,7 +180,7 @@ def test_memory_does_not_grow_with_the_messages(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert [one.size > size for one in staged] == [True, True]
+    assert [one.digest.size > size for one in staged] == [True, True]
     assert peak < 8 << 20
 
 

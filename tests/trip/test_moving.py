@@ -215,25 +215,39 @@ def live(ours, tmp_path):
     return live
 
 
+@pytest.fixture
+def compared(ours, tmp_path):
+    """Compares whole texts over POP3, and returns what the command said."""
+
+    def compared(address: str, port: int) -> str:
+        against = f"pop3://{address}@localhost:{port}"
+        words = ("--full", "--password-file", str(tmp_path / "password"))
+        return ours("maildrop", "compare", address, "--against", against, *words)
+
+    return compared
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_from_a_dovecot_that_runs(collect, office, live, dovecot, program):
+def test_from_a_dovecot_that_runs(collect, office, live, compared, dovecot, program):
     address = f"live-{program}@example.net"
     dovecot.add(address, PASSWORD)
     fill(dovecot, address)
     assert collect(program, address, dovecot.port) == OLD
     office.account(address, PASSWORD)
     assert "4 messages" in live(address, dovecot.port)
+    assert "4 the same, 0 wrong, 0 explained" in compared(address, dovecot.port)
     post(office, address, "new")
     assert collect(program, address, office.pop3) == ["new"]
 
 
-def test_from_a_courier_that_runs(collect, office, live, courier):
+def test_from_a_courier_that_runs(collect, office, live, compared, courier):
     address = "live-courier@example.net"
     courier.add(address, PASSWORD)
     fill(courier, address)
     assert collect("mpop", address, courier.port) == OLD
     office.account(address, PASSWORD)
     assert "4 messages" in live(address, courier.port)
+    assert " 0 wrong" in compared(address, courier.port)
     post(office, address, "new")
     assert collect("mpop", address, office.pop3) == ["new"]
 
