@@ -103,13 +103,7 @@ class Talk:
         while line := lines.readline().decode("latin-1").rstrip("\r\n"):
             self.server.heard.append(line)
             answer = self._answer(line)
-            if not self._say(connection, line, answer):
-                return
-            if line == "QUIT":
-                gone = [uidl for n, (uidl, _) in enumerate(self.messages, 1) if n in self.deleted]
-                self.server.removed += gone
-                kept = [one for one in self.server.messages if one[0] not in gone]
-                self.server.messages[:] = kept
+            if not self._say(connection, line, answer) or line == "QUIT":
                 return
             if line == "STLS" and answer.startswith(b"+OK"):
                 connection = self.server._secure(connection)
@@ -128,7 +122,7 @@ class Talk:
         verb, _, rest = line.partition(" ")
         known = {"CAPA": self._capa, "STLS": self._stls, "USER": self._user, "PASS": self._pass}
         known |= {"STAT": self._stat, "UIDL": self._uidl, "LIST": self._list, "TOP": self._top}
-        known |= {"RETR": self._retr, "DELE": self._dele, "QUIT": lambda _: b"+OK bye\r\n"}
+        known |= {"RETR": self._retr, "DELE": self._dele, "QUIT": self._quit}
         return known.get(verb, lambda _: b"-ERR what?\r\n")(rest)
 
     def _capa(self, _):
@@ -164,6 +158,13 @@ class Talk:
 
     def _retr(self, rest):
         return _text(self.messages[int(rest) - 1][1])
+
+    def _quit(self, _):
+        gone = [uidl for n, (uidl, _) in enumerate(self.messages, 1) if n in self.deleted]
+        self.server.removed += gone
+        kept = [one for one in self.server.messages if one[0] not in gone]
+        self.server.messages[:] = kept
+        return b"+OK bye\r\n"
 
     def _dele(self, rest):
         self.deleted.add(int(rest))
