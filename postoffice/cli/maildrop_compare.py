@@ -21,7 +21,7 @@ from postoffice.moving.comparison import EXPLAINED, KINDS, NEW, WRONG
 from postoffice.moving.pop3_import import OldAccount
 from postoffice.pop3.client_connection import POP3Failed
 from postoffice.pop3.client_server import NotAServer
-from postoffice.store.maildrop_import import FILE, manifest
+from postoffice.store.import_record import FILE, manifest
 
 #: So many differences of each kind are shown; --json has all.
 MOST = 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -293,6 +293,9 @@ class IImportWriter(Protocol):
 
         Raises MaildropLocked while a session holds the maildrop: it may be called again.
         """
+
+    def mark_moved(self, uidls: Collection[str]) -> None:
+        """Record, durably, that these are deleted at the old server because they are here."""
 
     def close(self) -> None:
         """Forget what is not committed."""

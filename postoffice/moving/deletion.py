@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from postoffice.interfaces import IMaildropReader
+from postoffice.interfaces import IImportWriter, IMaildropReader
 from postoffice.model.errors import MessageGone
 from postoffice.model.listing import Entry
 from postoffice.moving.old_list import Listed, list_all
@@ -21,7 +21,7 @@ def delete_verified(done: POP3Import, reader: IMaildropReader) -> None:
     A text that has arrived in this pass was heard already; others are fetched again.  A message
     that is not here any more, because its owner has deleted it, stays.  Raises as ``run`` does.
     """
-    deletion = Deletion(done.digests, reader)
+    deletion = Deletion(done.digests, done.writer, reader)
     farewell = done.with_session(deletion.work)
     if not farewell.ok:
         done.result.warnings.append(f"the old server may not have deleted all: {farewell}")
@@ -32,8 +32,11 @@ def delete_verified(done: POP3Import, reader: IMaildropReader) -> None:
 class Deletion:
     """The work of one session; ``marked`` messages will be removed at its QUIT."""
 
-    def __init__(self, digests: Mapping[str, str], reader: IMaildropReader) -> None:
+    def __init__(
+        self, digests: Mapping[str, str], writer: IImportWriter, reader: IMaildropReader
+    ) -> None:
         self._digests = digests
+        self._writer = writer
         self._reader = reader
         self.marked = 0
         self.other: list[str] = []
@@ -44,18 +47,19 @@ class Deletion:
         entries = {entry.uidl: entry for entry in self._reader.entries()}
         here = [one for one in list_all(connection).messages if one.key in entries]
         equal = list(self._equal(connection, here, entries))
-        for event in connection.fetch(map(dele, equal)):
+        self._writer.mark_moved([one.key for one in equal])  # before the old server removes them
+        for event in connection.fetch(dele(one.number) for one in equal):
             self.marked += isinstance(event, Ended) and event.reply.ok
 
     def _equal(
         self, connection: POP3Connection, here: list[Listed], entries: Mapping[str, Entry]
-    ) -> Iterator[int]:
-        """The numbers of those with the same text."""
+    ) -> Iterator[Listed]:
+        """Those with the same text."""
         heard = [(one, self._digests[one.key]) for one in here if one.key in self._digests]
         others = [one for one in here if one.key not in self._digests]
         for one, there in (*heard, *_fetched(connection, others)):
             if there == self._ours(entries[one.key]):
-                yield one.number
+                yield one
             else:
                 self.other.append(f"{one.key}: not deleted at the old server: its text differs")
 

@@ -142,7 +142,7 @@ class POP3Import:
         self.result = LiveResult()
         self.digests: dict[str, str] = {}
         self.patience = Patience(options.patience)
-        self._writer = writer
+        self.writer = writer
         self._options = options
         self._stop = stop
         self._step = step
@@ -161,11 +161,11 @@ class POP3Import:
 
         Raises CannotImport, MaildropLocked, TemporaryFailure, Stopped.
         """
-        self._writer.open()
+        self.writer.open()
         try:
             self.with_session(self._import)
         finally:
-            self._writer.close()
+            self.writer.close()
         self._tell_sizes()
 
     def with_session(self, work: Callable[[POP3Connection], None]) -> ClientReply:
@@ -217,7 +217,7 @@ class POP3Import:
 
     def _work(self, old: OldList) -> list[tuple[Listed, int]]:
         """What to fetch, and its places here."""
-        writer, result = self._writer, self.result
+        writer, result = self.writer, self.result
         result.listed = frozenset(text for one in old.messages for text in (one.key, one.uidl))
         found = list(places(old.messages, lambda one: writer.place_of(one.key, one.uidl)))
         if not self._all:  # the first session of this pass
@@ -242,7 +242,7 @@ class POP3Import:
                 if not isinstance(event, Ended):
                     if len(header) < HEADER_MAXIMUM:
                         header += event.octets[:HEADER_MAXIMUM]
-                    self._writer.write(event.octets)
+                    self.writer.write(event.octets)
                     continue
                 self._end(message[0], bytes(header), event.reply)
                 message = None
@@ -259,14 +259,14 @@ class POP3Import:
 
     def _begin(self, one: Listed, place: int) -> None:
         self._began = self._began or self._clock()
-        self._writer.begin(IncomingMessage(one.key, place, one.uidl or one.key))
+        self.writer.begin(IncomingMessage(one.key, place, one.uidl or one.key))
 
     def _end(self, one: Listed, header: bytes, reply: ClientReply) -> None:
         if not reply.ok:
-            self._writer.drop()
+            self.writer.drop()
             self._leave(one.key, f"the old server refused it: {reply}")
         else:
-            said = self._writer.end(self._arrived(header))
+            said = self.writer.end(self._arrived(header))
             if isinstance(said, str):
                 self._leave(one.key, said)
             else:
@@ -275,7 +275,7 @@ class POP3Import:
         self._done += 1
         self.patience.progressed()
         self._step(self._done, self._all)
-        writer = self._writer
+        writer = self.writer
         full = writer.waiting >= GROUP or writer.octets >= OCTETS
         if full or self._clock() - self._began > SECONDS:
             self._commit()
@@ -316,10 +316,10 @@ class POP3Import:
 
     def _commit(self) -> None:
         """Make the group durable; a session that holds our maildrop is waited for."""
-        octets, waited = self._writer.octets, 0.0
+        octets, waited = self.writer.octets, 0.0
         while True:
             try:
-                moved, there = self._writer.commit()
+                moved, there = self.writer.commit()
                 break
             except MaildropLocked:
                 if waited >= self._options.patience or self._stop.is_set:

@@ -39,10 +39,14 @@ def remove_gone(
             return 0
         lock = expunge.lock(journal, folder)
         try:
+            records = list(import_record.read(f"{folder}/{import_record.FILE}"))
+            moved = {record.get("uidl") for record in records if import_record.MOVED in record}
             gone = {
                 str(record.get("uidl"))
-                for record in import_record.read(f"{folder}/{import_record.FILE}")
-                if record.get("uidl") not in listed and record.get("name") not in listed
+                for record in records
+                if record.get("uidl") not in listed
+                and record.get("name") not in listed
+                and record.get("uidl") not in moved  # an import has deleted it there
             }
             snapshot = maildir.scan(folder, MeasuredSizes())
             going = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -20,6 +20,8 @@ from postoffice.util.atomic_file import sync_folder
 
 #: JSON lines with n (the place), uidl, size and name; header and text are SHA-256 of what is sent.
 FILE = "postoffice.imported"
+#: In lines of messages that an import has deleted at the old server.
+MOVED = "moved"
 
 Line = dict[str, str | int]
 
@@ -90,6 +92,18 @@ def add(folder: str, lines: Sequence[Line]) -> None:
     finally:
         os.close(fd)
     sync_folder(folder)
+
+
+def mark_moved(folder: str, uidls: Collection[str]) -> None:
+    """
+    Record, durably, that these messages go from the old server because they are here.
+
+    So ``--remove-gone`` does not take them for deleted by their owner.  Raises OSError.
+    """
+    lines = {str(line.get("uidl")): line for line in read(f"{folder}/{FILE}")}
+    marked = [lines[uidl] | {MOVED: 1} for uidl in uidls if uidl in lines]
+    if marked:
+        add(folder, marked)
 
 
 def add_missing(folder: str, saved: str) -> None:

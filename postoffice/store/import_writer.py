@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from shutil import rmtree
 
@@ -116,6 +117,10 @@ class ImportWriter:
             self._lines = []
             self.waiting = self.octets = 0
         return moved
+
+    def mark_moved(self, uidls: Collection[str]) -> None:
+        with failures(self._folder):
+            import_record.mark_moved(self._folder, uidls)
 
     def close(self) -> None:
         self.drop()

@@ -115,7 +115,7 @@ def _bring_in_group(
                 continue
             octets += done.digest.size
             result.copied += done.copied
-            lines.append(line_of(place, message.uidl, message.base, done.digest))
+            lines.append(import_record.line_of(place, message.uidl, message.base, done.digest))
         moved, there = merge.put_back(folder, staged, journal, again=False)
         import_record.add(folder, lines)
         result.messages += moved

@@ -100,6 +100,18 @@ def test_from_a_server_that_runs(ann, imported, tmp_path):
     assert uidls(ann) == ["uidl0", "uidl2"]
 
 
+def test_what_an_import_has_deleted_there_stays_here(ann, imported, tmp_path):
+    (tmp_path / "password").write_text("secret")
+    words = ("--password-file", str(tmp_path / "password"))
+    messages = [(f"uidl{number}", b"Subject: x\r\n\r\nx\r\n") for number in range(3)]
+    with OldServer(messages) as server:
+        imported(server.url, *words)
+        del server.messages[0]
+        assert imported(server.url, *words, "--delete-after-verify")["deleted"] == 2
+        assert imported(server.url, *words, "--remove-gone")["removed"] == 1
+    assert uidls(ann) == ["uidl1", "uidl2"]
+
+
 def test_a_server_that_fails_removes_nothing(ann, imported, tmp_path):
     (tmp_path / "password").write_text("secret")
     words = ("--password-file", str(tmp_path / "password"), "--patience", "0")

@@ -171,11 +171,14 @@ def test_an_import_of_files_can_be_proved_too(ask, run, ann, tmp_path):
     assert all(len(one["header"]) == len(one["text"]) == 64 for one in lines)
 
 
-def test_the_record_of_an_export_has_no_digests(ask, run, old, tmp_path):
+def test_with_the_record_of_an_export(ask, run, old, tmp_path):
     run("maildrop", "export", ANN, "out")
-    said = ask("maildrop", "compare", ANN, "--against", "out/postoffice.exported")
-    assert said["same"] == 3
-    assert "no digests of 3" in said["warnings"][0]
+    words = ("maildrop", "compare", ANN, "--against", "out/postoffice.exported", "--full")
+    said = ask(*words)
+    assert (said["same"], said["warnings"]) == (3, [])
+    lines = (tmp_path / "out" / "postoffice.exported").read_text().replace('"header"', '"other"')
+    (tmp_path / "out" / "postoffice.exported").write_text(lines)  # as earlier releases wrote them
+    assert "no digests of 3" in ask(*words)["warnings"][0]
 
 
 @pytest.mark.parametrize(
