@@ -32,25 +32,27 @@ from postoffice.interfaces.executors import (
     Made,
     MakeChildProcess,
 )
+from postoffice.interfaces.import_intake import (
+    IImportWriter,
+    IMaildropIntake,
+    IMaildropReader,
+    ImportedMessage,
+    IncomingMessage,
+    MessageDigest,
+)
 from postoffice.interfaces.import_mirror import IImportMirror
 from postoffice.interfaces.maintenance import (
     ExportResult,
     ExportTarget,
     Finding,
-    IImportWriter,
     IMaildropExport,
     IMaildropImport,
-    IMaildropIntake,
     IMaildropMaintenance,
-    IMaildropReader,
-    ImportedMessage,
     ImportResult,
     ImportSource,
-    IncomingMessage,
     IRetention,
     IStoreBackup,
     MaildropUsage,
-    MessageDigest,
     Piece,
     PurgeCriteria,
     Step,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from zope.interface import Attribute, Interface
 
@@ -218,110 +218,6 @@ class IMaildropExport(Interface):
         hold the maildrop meanwhile. Raises CannotExport if the target is not for an export,
         TemporaryFailure: the next export goes on where this one stopped.
         """
-
-
-class IncomingMessage(NamedTuple):
-    """A message that an import writes: its UIDL and place here, and its name at the old server."""
-
-    uidl: str
-    place: int
-    name: str
-
-
-class ImportedMessage(NamedTuple):
-    """
-    What the manifest of an import says of a message: its place, and its size as sent.
-
-    ``header`` and ``text`` are SHA-256 in hex of its header and of the whole, or "".
-    """
-
-    place: int
-    size: int
-    header: str = ""
-    text: str = ""
-
-
-class MessageDigest(Protocol):
-    """SHA-256 in hex of a message's header and of the whole; its octets and lines as sent."""
-
-    @property
-    def header(self) -> str: ...
-    @property
-    def whole(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-
-    lines: int
-
-
-class IImportWriter(Protocol):
-    """
-    Writes messages of another server into one maildrop.  Its methods block; one thread calls them.
-
-    They raise TemporaryFailure.  ``waiting`` and ``octets`` are of the messages that ``commit``
-    will make visible and durable.
-    """
-
-    waiting: int
-    octets: int
-
-    def open(self) -> None:
-        """Begin.  Raises MaildropLocked while a session holds the maildrop."""
-
-    def place_of(self, uidl: str, name: str) -> int | None:
-        """The place of a message that was imported already, by its UIDL or its old name."""
-
-    def begin(self, message: IncomingMessage) -> None:
-        """Begin a message; one that did not end is dropped."""
-
-    def write(self, octets: bytes) -> None:
-        """Write the next octets of its text."""
-
-    def end(self, arrived: float | None) -> MessageDigest | str:
-        """
-        End the message, which arrived then (seconds since 1970, None for now).
-
-        Returns its digest, or why it cannot be served; then it is dropped.
-        """
-
-    def drop(self) -> None:
-        """Drop the message that was begun."""
-
-    def commit(self) -> tuple[int, int]:
-        """
-        Make what was written durable and visible; return how many were, and how many were there.
-
-        Raises MaildropLocked while a session holds the maildrop: it may be called again.
-        """
-
-    def mark_moved(self, uidls: Collection[str]) -> None:
-        """Record, durably, that these are deleted at the old server because they are here."""
-
-    def close(self) -> None:
-        """Forget what is not committed."""
-
-
-class IMaildropReader(Protocol):
-    """Reads one maildrop without a session.  Its methods block, and raise TemporaryFailure."""
-
-    def entries(self) -> Sequence[Entry]:
-        """What a session would list now."""
-
-    def text(self, entry: Entry) -> Iterator[bytes]:
-        """The octets of a message as they are sent.  Raises MessageGone."""
-
-    def imported(self) -> Mapping[str, ImportedMessage]:
-        """The manifest of all imports, by UIDL."""
-
-
-class IMaildropIntake(Interface):
-    """Optional interface of a store: import from a POP3 server, and comparison, need it."""
-
-    def import_writer(name: str, age_real: bool) -> IImportWriter:
-        """Write into a maildrop; ``age_real`` as in ``ImportSource``."""
-
-    def reader(name: str) -> IMaildropReader:
-        """Read a maildrop."""
 
 
 class Piece(NamedTuple):
