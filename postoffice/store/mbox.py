@@ -14,8 +14,6 @@ from calendar import timegm
 
 #: A From_ line is not longer.
 FROM_MAXIMUM = 1000
-#: A line with more ">" in front is never quoted: so no more than this is kept from piece to piece.
-QUOTES = 1000
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _FROM = re.compile(
     rb"From (?:[^\r\n]{0,500} )??(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? +"
@@ -24,9 +22,9 @@ _FROM = re.compile(
     rb"(?: +(?:[A-Z][A-Za-z]{1,4}|(?P<zone>[+-][0-9]{4})))? +(?P<year>[0-9]{4})"
     rb"(?: +(?P<behind>[+-][0-9]{4}))?(?: [^\r\n]{0,200})?\r?\n?\Z"
 )
-_QUOTED = re.compile(rb"^(>{0,%d}From )" % QUOTES, re.M)
-_UNQUOTED = re.compile(rb"^>(>{0,%d}From )" % QUOTES, re.M)
-_MAY_GO_ON = re.compile(rb">{0,%d}(?:F(?:r(?:o(?:m)?)?)?)?\Z" % (QUOTES + 1))
+_QUOTED = re.compile(rb"^(>*From )", re.M)
+_UNQUOTED = re.compile(rb"^>(>*From )", re.M)
+_MAY_GO_ON = re.compile(rb"(>*)(?:F(?:r(?:o(?:m)?)?)?)?\Z")
 _CRLF = re.compile(rb"(?<!\r)\r\n")
 
 
@@ -66,10 +64,11 @@ class _Lines:
         data = self._held + data
         end = data.rfind(b"\n") + 1
         whole, rest = data[:end], data[end:]
-        # a line that may become one is held until that is known
-        if (end or not self._inside) and _MAY_GO_ON.match(rest):
-            self._held = rest
-            return self._replaced(whole)
+        if (end or not self._inside) and (found := _MAY_GO_ON.match(rest)):
+            # this may become such a line; of its ">", the last one is enough to know
+            sure = max(found.end(1) - 1, 0)
+            self._held = rest[sure:]
+            return self._replaced(whole) + rest[:sure]
         self._held = b""
         return self._replaced(data)
 
