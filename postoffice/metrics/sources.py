@@ -79,24 +79,18 @@ class Sources:
                 connected[server.listener_options.service] += len(server.connections)
         found[table.OPEN] = {(service,): count for service, count in connected.items()}
         found[table.LIMIT] = {(): self.limits.total}
-        for name, counts in (
-            (table.ADMITTED, self.limits.admitted),
-            (table.REJECTED, self.limits.rejected),
-        ):
-            found[name] = {(one,): counts[one] for one in {*connected, *counts}}
+        services = self.services.items()
+        found[table.ADMITTED] = {(service,): one.admitted for service, one in services}
+        found[table.REJECTED] = {(service,): one.rejected for service, one in services}
         found[table.DELIVERY_SECONDS] = {
-            (service,): one.delivery
-            for service, one in self.services.items()
-            if not service.startswith("pop3")
+            (service,): one.delivery for service, one in services if not service.startswith("pop3")
         }
         found[table.LOGIN_SECONDS] = {
-            (service,): one.login
-            for service, one in self.services.items()
-            if service not in ("smtp", "lmtp")
+            (service,): one.login for service, one in services if service not in ("smtp", "lmtp")
         }
         found[table.REPLIES] = {
             (service, kind): one.replies[digit]
-            for service, one in self.services.items()
+            for service, one in services
             for digit, kind in _classes(service).items()
         }
         certificates = self.certificates()

@@ -27,8 +27,6 @@ class ConnectionLimits:
         self.total = total
         self.per_client = per_client
         self._services = frozenset(services)
-        self.admitted: Counter[str] = Counter()  # since the start, by service
-        self.rejected: Counter[str] = Counter()
         self._inside = 0
         self._networks: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
@@ -39,9 +37,7 @@ class ConnectionLimits:
         if self.total - self._inside <= self._kept_for_others(service) or any(
             self._networks[network] >= self.per_client * times for network, times in networks
         ):
-            self.rejected[service] += 1
             return False
-        self.admitted[service] += 1
         self._inside += 1
         self._served[service] += 1
         for network, _ in networks:

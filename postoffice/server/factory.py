@@ -42,6 +42,7 @@ class ServiceFigures:
         self.delivery = Histogram()
         self.login = Histogram()
         self.replies = [0] * 6
+        self.admitted = self.rejected = 0  # connections
 
     def add(self, replied: Sequence[int]) -> None:
         """A session has ended, and sent so many replies."""
@@ -100,6 +101,8 @@ class ServerFactory(Factory):
         if not self._admit(address):
             self.refused(address or client_address(addr))
             return RefusedConnection(b"" if self.listener_options.implicit else self.full)
+        if self.figures is not None:
+            self.figures.admitted += 1
         connection = self._connection()
         connection.counted_as = address
         return connection
@@ -115,6 +118,8 @@ class ServerFactory(Factory):
 
     def refused(self, address: str) -> None:
         """Log a refused connection, unless many were logged lately."""
+        if self.figures is not None:
+            self.figures.rejected += 1
         if not self._refusals_logged.spend(""):
             return
         client, service = address or "local", self.listener_options.service

@@ -207,6 +207,31 @@ def test_a_reload_without_its_metrics_opens_no_other_port_either(start, written,
     office.check()
 
 
+def test_a_port_in_use_ends_the_start_with_file_and_line(start, written):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        used = taken.getsockname()[1]
+        written(f'metrics: {{listen: "tcp:{used}:interface=127.0.0.1"}}\n')
+        office = start()
+        assert office.end() == 1
+    why = r"metrics cannot listen on tcp:\S+ \(postoffice\.yaml:\d+\): Address already in use"
+    assert re.search(why, office.said)
+
+
+def test_a_connection_through_a_balancer_is_one(start, written):
+    place = 'pop3: ["tcp:0:interface=127.0.0.1"]'
+    proxied = 'pop3: [{endpoint: "tcp:0:interface=127.0.0.1", proxy_from: [127.0.0.1]}]'
+    written(METRICS_ON, (place, proxied))
+    office = start().open()
+    office.account("postmaster@example.net", office.PASSWORD)
+    with socket.create_connection(("127.0.0.1", office.pop3), NEVER) as client:
+        client.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 110\r\n")
+        assert client.recv(4) == b"+OK "
+        text = get(port_of(office), "/metrics")[1]
+    assert value(text, 'postoffice_connections_total{service="pop3"}') == 1
+    assert value(text, 'postoffice_connections{service="pop3"}') == 1
+    office.check()
+
+
 def test_it_is_not_ready_while_it_stops(start, written):
     written(METRICS_ON)
     office = start().open()
