@@ -248,6 +248,18 @@ def test_an_mbox_is_complete_after_a_kill(ask, ann, tmp_path, monkeypatch, when)
     assert (tmp_path / "out.mbox").read_bytes().count(b"X-UIDL: ") == 4
 
 
+@pytest.mark.parametrize(
+    ("form", "name"), [("maildir", "/postoffice.exported"), ("mbox", ".exported")]
+)
+def test_the_record_proves_what_was_exported(ask, ann, tmp_path, form, name):
+    exported(ask, ANN, "out", "--format", form)
+    words = ("maildrop", "compare", ANN, "--full", "--against", f"out{name}")
+    said = ask(*words)
+    assert (said["same"], said["wrong"]) == (4, 0)
+    (ann / entries(ann)[1].name).write_bytes(b"Subject: another\r\n\r\n")
+    assert ask(*words, status=1)["wrong"] > 0
+
+
 # -- many, and what goes wrong --------------------------------------------------------------------
 
 
