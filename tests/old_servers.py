@@ -34,11 +34,11 @@ mail_plugin_dir = /usr/lib/dovecot/modules
 {tls}
 passdb {{
   driver = passwd-file
-  args = scheme=PLAIN {folder}/users/%u
+  args = scheme=PLAIN {folder}/{users}
 }}
 userdb {{
   driver = passwd-file
-  args = {folder}/users/%u
+  args = {folder}/{users}
 }}
 service pop3-login {{
   inet_listener pop3 {{
@@ -114,6 +114,8 @@ class Dovecot(OldServer):
     """Debian's Dovecot: each account has a ``pop3_uidl_format``, and a format of its mailbox."""
 
     programs = ("dovecot", "doveadm")
+    #: A file for each account is read at once; of one file for all, accounts can be listed.
+    users = "users/%u"
     folders = ("/usr/sbin", "/usr/bin")
 
     def _make(self) -> None:
@@ -127,9 +129,12 @@ class Dovecot(OldServer):
                 **self.certificate
             )
         (self.folder / "conf").write_text(
-            _DOVECOT.format(folder=self.folder, port=self.port, pop3s=self.pop3s, tls=tls)
+            _DOVECOT.format(
+                folder=self.folder, port=self.port, pop3s=self.pop3s, tls=tls, users=self.users
+            )
         )
-        (self.folder / "users").mkdir()
+        if self.users == Dovecot.users:
+            (self.folder / "users").mkdir()
         self.start()
 
     def add(
@@ -144,9 +149,10 @@ class Dovecot(OldServer):
         own(home)
         more = [f"userdb_mail={kind}:{home}/{kind.capitalize()}"]
         more += ["userdb_pop3_uidl_format=" + form.replace("%", "%%")]
-        (self.folder / "users" / address).write_text(  # a file each: it is read at once
-            f"{address}:{{PLAIN}}{password}:{NOBODY}:{NOBODY}::{home}::{' '.join(more)}\n"
-        )
+        line = f"{address}:{{PLAIN}}{password}:{NOBODY}:{NOBODY}::{home}::{' '.join(more)}\n"
+        mode = "w" if self.users == Dovecot.users else "a"
+        with open(self.folder / self.users.replace("%u", address), mode) as file:
+            file.write(line)
 
     def save(self, address: str, text: str) -> None:
         """Put a message into the mailbox, whatever its format is."""
