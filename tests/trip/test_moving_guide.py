@@ -96,7 +96,8 @@ def take_all(name: str, port: int) -> list[bytes]:
     client.pass_(PASSWORD)
     found = []
     for number in range(1, client.stat()[0] + 1):
-        found.append(client.retr(number)[1][0].removeprefix(b"Subject: "))
+        header = client.top(number, 0)[1]
+        found += [line[9:] for line in header if line.startswith(b"Subject: ")]
         client.dele(number)
     client.quit()
     return found
@@ -106,12 +107,11 @@ def test_the_days_of_a_change(collect, dovecot, moved: Office, types, tmp_path):
     """Ann leaves her mail on the server, bob does not."""
     day, after, back = "systemctl stop", "import --from-csv", "export --all"
     assert collect("mpop", ANN, dovecot.port) == OLD
-    said, lines = [], iter(typed())
+    lines = iter(typed())
     for line in lines:
         if line.startswith(day):
             break
-        said.append(types(line))
-    assert "8 messages" not in said[-1]
+        types(line)
     assert len(take_all(BOB, dovecot.port)) == 4
     dovecot.put(ANN, "new/1800000000.M1P1.host", "Subject: late\n\nline\n")
     post(moved, BOB, "first")
