@@ -19,7 +19,7 @@ from postoffice.accounts import app_passwords, passwords
 from postoffice.accounts.credentials import Credentials, IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.fake_salts import steady_salt
-from postoffice.accounts.first_logins import FirstLogins
+from postoffice.accounts.first_logins import BeginImport, FirstLogins
 from postoffice.accounts.password_upgrade import PasswordUpgrade
 from postoffice.accounts.password_verifier import PasswordVerifier
 from postoffice.accounts.throttle import Throttle
@@ -48,7 +48,8 @@ class Checker:
     ``hashing`` is the executor that verifies passwords; ``clock`` returns seconds.
     ``others`` are asked in order if no directory accepts the login, and the address that
     they return must belong to an account in a directory.  ``throttle`` limits failed
-    logins; without it there is no limit.  ``now`` returns the time of day.
+    logins; without it there is no limit.  ``now`` returns the time of day.  ``begin_import``
+    is for ``FirstLogins``.
 
     ``fake_salts`` is the key from which salts for unknown names are made; it should
     survive restarts.
@@ -72,9 +73,10 @@ class Checker:
         others: Sequence[ICredentialsChecker] = (),
         throttle: Throttle | None = None,
         now: Callable[[], float] = time.time,
+        begin_import: BeginImport | None = None,
     ) -> None:
         self._directory = Directories(directories)
-        self._first_logins = FirstLogins(directories, hashing)
+        self._first_logins = FirstLogins(directories, hashing, begin_import)
         self._hashing = hashing
         self._verifier = PasswordVerifier(hashing, clock)
         self._others = tuple(others)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -26,20 +26,31 @@ from postoffice.util.shared_work import SharedWork
 log = Logger("postoffice")
 
 
+#: Begins an import: the address, what the command needs besides, and the password there.
+BeginImport: TypeAlias = Callable[[str, Sequence[str], bytes], object]
+
+
 class FirstLogins:
     """
     Makes an account, or gives one its password, when an old server says that a login is right.
 
-    ``hashing`` is the executor that hashes passwords.
+    ``hashing`` is the executor that hashes passwords.  ``begin_import`` is called then, if the
+    mail there is to be imported.
     """
 
     log = Logger()
 
-    def __init__(self, directories: Sequence[IAccountDirectory], hashing: Executor) -> None:
+    def __init__(
+        self,
+        directories: Sequence[IAccountDirectory],
+        hashing: Executor,
+        begin_import: BeginImport | None = None,
+    ) -> None:
         self._directories = tuple(directories)
         self._all = Directories(directories)
         self._old = [one for one in directories if IFirstLogins.providedBy(one)]
         self._hashing = hashing
+        self._begin_import = begin_import
         #: Clients open several connections at once: the old server is asked for all of them once.
         self._under_way: SharedWork[tuple[str, bytes], Exception | None] = SharedWork()
 
@@ -104,4 +115,7 @@ class FirstLogins:
         else:  # it got a password meanwhile: that one counts
             kept = now.secret is None and await register.set_secret(name, secret, keys)
         if kept:
+            words = old.import_words(name)
+            if words and self._begin_import is not None:
+                self._begin_import(name, words, password)
             tell(log, log_events.FIRST_LOGIN, account=name, via=str(old))

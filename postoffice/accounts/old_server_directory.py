@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import UTC, date, datetime
+from urllib.parse import quote
 
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
@@ -45,8 +46,8 @@ class OldServerDirectory:
     It has no accounts; it tells of logins to ``domains`` whether they are right at ``server``.
 
     From the day ``until`` on (UTC) it is not asked.  ``login`` is the login there, with
-    variables.  ``timeout`` are the seconds of one login.  Raises SettingError for a variable
-    that does not exist.
+    variables.  ``imports``: the mail there is imported behind a first login.  ``timeout`` are
+    the seconds of one login.  Raises SettingError for a variable that does not exist.
     """
 
     log = Logger()
@@ -60,6 +61,7 @@ class OldServerDirectory:
         until: date,
         *,
         login: str = "%{user}",
+        imports: bool = False,
         timeout: float,
         today: Callable[[], date] = _today,
     ) -> None:
@@ -72,6 +74,7 @@ class OldServerDirectory:
         self._domains = frozenset(domains)
         self._until = until
         self._login = login
+        self._imports = imports
         self._today = today
 
     def __str__(self) -> str:
@@ -135,6 +138,15 @@ class OldServerDirectory:
             return await self._breaker.run(self._ask, self._login_of(name), text)
         finally:
             self._clock.callLater(0, self._turns.release)  # a hundred at once would recurse
+
+    def import_words(self, name: str) -> Sequence[str]:
+        """The server with the login, and its TLS."""
+        if not self._imports:
+            return ()
+        scheme, rest = str(self._server).split("://")
+        url = f"{scheme}://{quote(self._login_of(name), safe='@')}@{rest}"
+        authorities = ("--ca", self._server.ca_file) if self._server.ca_file else ()
+        return (url, "--tls", self._server.tls, *authorities)
 
     def _login_of(self, name: str) -> str:
         return _VARIABLE.sub(lambda found: value(variable("login", found), name), self._login)

@@ -24,6 +24,7 @@ from postoffice.daemon.build_parts import build_reception_context as build_recep
 from postoffice.daemon.build_parts import build_retention as build_retention
 from postoffice.daemon.build_parts import make_plugins, plugin_context
 from postoffice.daemon.build_parts import try_endpoint as try_endpoint
+from postoffice.daemon.first_imports import FirstImports
 from postoffice.daemon.generation import Core, first_generation
 from postoffice.daemon.lifecycle import PostOffice
 from postoffice.daemon.plugin_makers import find_maker as find_maker
@@ -66,6 +67,7 @@ def build(
     limits = settings.limits
     plugins = make_plugins(settings, context)
     logins = build_logins(settings, threads, clock)
+    file = os.path.abspath(settings.source.file)  # the daemon may change its folder
     core = Core(
         reactor,
         clock,
@@ -81,8 +83,8 @@ def build(
         ConnectionLimits(limits.connections, limits.connections_per_client, SERVICES),
         ReactorShares(clock),
         WebPage(settings.state, threads, reactor, plugins, logins),
+        FirstImports(file, network, reactor),
     )
-    file = os.path.abspath(settings.source.file)  # the daemon may change its folder
 
     def read_again() -> Settings:
         return loader.load(file, find_maker, try_endpoint(reactor))

@@ -32,6 +32,7 @@ from postoffice.daemon.build_parts import (
     make_all,
 )
 from postoffice.daemon.expiry_job import Retention
+from postoffice.daemon.first_imports import FirstImports
 from postoffice.daemon.listeners import Listener, Server
 from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.thread_executor import ThreadExecutor
@@ -76,6 +77,7 @@ class Core:
     connection_limits: ConnectionLimits
     reactor_shares: ReactorShares
     web_page: WebPage
+    first_imports: FirstImports
     service_figures: dict[str, ServiceFigures] = field(
         default_factory=dict
     )  # by service; empty without metrics
@@ -148,6 +150,7 @@ def _checker(core: Core, settings: Settings) -> Checker:
         clock=core.clock.seconds,
         others=build_checkers(settings),
         throttle=core.logins.throttle,
+        begin_import=core.first_imports.begin,
     )
 
 

@@ -229,6 +229,7 @@ class PostOffice(Service):
         if generations.current.certificates is not None:
             await generations.current.certificates.stop()
         await generations.current.checker.stop()
+        await core.first_imports.stop()
         await core.web_page.stop()
         await core.logins.stop()
         await self._expiring.stop()

@@ -85,6 +85,13 @@ class IFirstLogins(Interface):
     def is_right(name: str, password: bytes) -> Awaitable[bool]:
         """Return whether the other server accepts this login.  Raises as ``find``."""
 
+    def import_words(name: str) -> Sequence[str]:
+        """
+        Return what ``postoffice maildrop import`` needs, besides the address, to import from there.
+
+        It is empty if nothing is to be imported behind a first login.
+        """
+
 
 class IPasswordUpgrade(Interface):
     """

@@ -62,6 +62,19 @@ FIRST_LOGIN = define(
     "The old server (``via``, of ``kind: pop3``) accepted the password of an account that had none "
     "here; it is kept here now, and the old server is not asked about this account again.",
 )
+FIRST_IMPORT = define(
+    "first-import",
+    "info",
+    "account messages octets",
+    "The mail of a user who moved here by a first login was imported from the old server.",
+)
+FIRST_IMPORT_FAILED = define(
+    "first-import-failed",
+    "warn",
+    "account messages why",
+    "The mail of a user who moved here by a first login was not, or not all, imported from the old "
+    "server. ``postoffice maildrop import`` goes on with it.",
+)
 LOGIN_SLOWED = define(
     "login-slowed",
     "info",

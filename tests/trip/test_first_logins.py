@@ -18,7 +18,7 @@ ACCOUNTS = """
 accounts:
   - kind: sqlite
   - {{kind: pop3, host: localhost, port: {port}, ca_file: {ca}, domains: [example.net],
-     until: {until}}}
+     until: {until}, import: true}}
 """
 
 
@@ -33,6 +33,9 @@ def dovecot(authority):
     with running(Dovecot, certificate={"certificate": str(files), "key": str(files)}) as server:
         for name in (ANN, BOB):
             server.add(name, f"pw of {name}")
+        for number in range(3):
+            text = f"Subject: {number}\n\nline\n"
+            server.put(ANN, f"new/170000000{number}.M1P1.host", text)
         yield server
 
 
@@ -96,16 +99,18 @@ def test_the_old_server_is_asked_once_and_then_the_account_is_ours(moved, doveco
             log_in(moved, name, "wrong")
     assert log_in(moved, ANN, f"pw of {ANN}") == 0
     moved.wait_for(f"first-login account={ANN} via=pop3s://localhost:{dovecot.pop3s}")
+    moved.wait_for(f"first-import account={ANN} messages=3 ")
     assert post(moved, ANN) == 250
-    assert log_in(moved, ANN, f"pw of {ANN}") == 1
+    assert log_in(moved, ANN, f"pw of {ANN}") == 4
     dovecot.stop()
-    assert log_in(moved, ANN, f"pw of {ANN}") == 1
+    assert log_in(moved, ANN, f"pw of {ANN}") == 4
     with pytest.raises(poplib.error_proto, match=r"-ERR \[SYS/TEMP\]"):
         log_in(moved, BOB, f"pw of {BOB}")
     dovecot.start()
     while not is_in(moved, BOB):  # it is not asked during a pause
         pass
     assert log_in(moved, BOB, f"pw of {BOB}") == 1
+    moved.wait_for(f"first-import account={BOB} messages=0 ")
     moved.check()
 
 

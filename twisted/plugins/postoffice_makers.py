@@ -421,6 +421,7 @@ class OldPOP3Maker:
             "more.", "2027-03-01"),
         Key("login", TEXT, "%{user}", "The login there: %{user} is the address, %{user|username} "
             "and %{user|domain} its parts."),
+        Key("import", TRUTH, False, "Import the mail there behind the first login of a user."),
         Key("starttls", TRUTH, False, "TLS begins by STLS."),
         Key("tls", one_of("verify", "none"), "verify", "verify: the certificate must fit the "
             "host. none: no TLS; only for a server on this machine."),
@@ -457,6 +458,7 @@ class OldPOP3Maker:
             options["domains"],
             options["until"],
             login=options["login"],
+            imports=options["import"],
             timeout=options["timeout"],
         )
 
