@@ -301,6 +301,8 @@ class OutboundSettings:
         translates them: mail is never sent to them.
     private: Whether mail may be sent to private addresses, such as 10.0.0.1, that a domain names in
         the DNS. Hosts in `routes` and `smarthosts` may have any address.
+    forward_spam: Whether aliases and forwards send mail on to other domains that a policy has
+        marked as spam. Else it stays here, or is refused where nobody here gets it.
     """
 
     routes: tuple[RouteSettings, ...] = key(
@@ -319,6 +321,7 @@ class OutboundSettings:
     addresses: tuple[IPv4Address | IPv6Address, ...] = key(kinds.list_of(values.IP), ())
     private: bool = key(kinds.TRUTH, False)
     srs: SRSSettings = section(SRSSettings)
+    forward_spam: bool = key(kinds.TRUTH, False)
 
     def host_rules(self, hostname: str, local: Collection[str]) -> HostRules:
         """Which hosts mail may go to, given our name and this machine's addresses."""

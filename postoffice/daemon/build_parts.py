@@ -181,6 +181,7 @@ def build_reception_context(
         dkim_keys=DKIMKeys(settings.state),
         forward_senders=ForwardSenders(secrets, look_up_of(directory), now),
         null_mx=null_mx,
+        forward_spam=settings.outbound is None or settings.outbound.forward_spam,
     )
 
 

@@ -73,6 +73,7 @@ from postoffice.interfaces.store import (
     IMailbox,
     IMaildrop,
     IMailStore,
+    IQueuedDelivery,
     IText,
 )
 
@@ -117,6 +118,7 @@ __all__ = (
     "IPolicyMaker",
     "IQueueRepair",
     "IQueueStore",
+    "IQueuedDelivery",
     "IReception",
     "IRetention",
     "IStoreBackup",

@@ -71,6 +71,17 @@ class IDelivery(Interface):
         """
 
 
+class IQueuedDelivery(Interface):
+    """Optional interface of a delivery that is for the queue, too."""
+
+    def withdraw() -> None:
+        """
+        Do not put the message into the queue after all.
+
+        It is called before the commit, and only if there are recipients with maildrops.
+        """
+
+
 class IDestination(Interface):
     """Takes deliveries: a store of maildrops."""
 

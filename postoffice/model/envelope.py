@@ -196,6 +196,12 @@ class Envelope:
             outside = (-1,)
         self.named.append((*named, *outside))
 
+    def withdraw(self) -> None:
+        """Nothing of it goes to other servers after all."""
+        self.queued.clear()
+        self._queued.clear()
+        self.named = [tuple(place for place in one if place >= 0) for one in self.named]
+
     @property
     def return_path(self) -> bytes:
         """The Return-Path field, which stands before all other trace fields."""

@@ -134,5 +134,6 @@ BARE_CR_OR_LF = Reply(550, "5.6.11", "Bare CR or LF in the message; its lines mu
 TEXT_LINE_TOO_LONG = Reply(550, "5.6.0", "A line of the message is too long")
 FORWARDED_IN_A_LOOP = Reply(554, "5.4.6", "This mail was at its forwarding address before: a loop")
 NO_SUCH_DOMAIN = Reply(553, "5.1.3", "The part after the @ is no domain")
+SPAM_STAYS = Reply(550, "5.7.1", "This mail looks like spam and is not forwarded")
 TAKES_NO_MAIL = Reply(556, "5.1.10", "This domain takes no mail (null MX)")
 TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many Received fields; a mail loop, it seems")

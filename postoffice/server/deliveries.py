@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from zope.interface import implementer
 
-from postoffice.interfaces import IDelivery, IText
+from postoffice.interfaces import IDelivery, IQueuedDelivery, IText
 from postoffice.model.errors import PermanentFailure, PostOfficeError, TemporaryFailure
 from postoffice.outbound.dkim import Signer, SigningKey
 from postoffice.smtp.author import Authors
@@ -111,6 +112,13 @@ class CompletedDelivery:
     async def prepend(self, fields: bytes) -> None:
         await self._end()
         await self._delivery.prepend(fields)
+
+    def withdraw(self) -> bool:
+        """Put nothing into the queue after all; False if the store cannot do that."""
+        if not IQueuedDelivery.providedBy(self._delivery):
+            return False
+        cast(IQueuedDelivery, self._delivery).withdraw()
+        return True
 
     def abort(self) -> None:
         undo, self._undo = self._undo, None

@@ -86,3 +86,10 @@ def log_followed(
         sender = "<>" if envelope.sender is None else f"<{envelope.sender}>"
         tell(log, log_events.MESSAGE_DISCARDED,
              id=envelope.id, sender=sender, recipient=recipient)  # fmt: skip
+
+
+def log_kept_here(envelope: Envelope, targets: Sequence[QueuedRecipient]) -> None:
+    """Log which targets elsewhere do not get a message, because it is marked as spam."""
+    for one in targets:
+        tell(log, log_events.TARGET_REFUSED, id=envelope.id, recipient=f"<{one.shown}>",
+             user=one.address, why="marked as spam, not forwarded")  # fmt: skip

@@ -19,13 +19,15 @@ from postoffice.model.reply import (
     NO_RELAY,
     RECIPIENT_OK,
     SENDER_OK,
+    SPAM_STAYS,
     TOO_MANY_RECIPIENTS,
     UNKNOWN_RECIPIENT,
     Reply,
 )
 from postoffice.outbound.srs import is_rewritten
+from postoffice.policy.marks import is_spam
 from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery, Success
-from postoffice.server.message_log import log_followed
+from postoffice.server.message_log import log_followed, log_kept_here
 from postoffice.server.reception_context import ReceptionContext
 from postoffice.smtp.header import LoopReader, Opening
 from postoffice.util.maybe_awaitable import later, then
@@ -98,6 +100,11 @@ class Reception:
             objection = await self._judge_recipient(envelope, given, accounts, queued)
             if objection is not None:
                 return objection
+        if queued and self._is_spam(envelope, b"".join(envelope.fields)):
+            if not (accounts or found.discarded):
+                return SPAM_STAYS
+            log_kept_here(envelope, queued)
+            queued = []
         envelope.name(given, accounts, queued, notify)
         if found.entry is not None and (
             not isinstance(found.entry, Account) or found.entry.forward
@@ -222,7 +229,23 @@ class Reception:
         refusal, fields = await self._reception_context.policies.text(envelope, delivery.text)
         if refusal is None and fields:
             await delivery.prepend(fields)
+            if envelope.queued and self._is_spam(envelope, fields):
+                return self._keep_here(envelope, delivery)
         return refusal
+
+    def _is_spam(self, envelope: Envelope, fields: bytes) -> bool:
+        """Whether a stranger's mail is not to be sent on, because a policy has marked it."""
+        wanted = self._reception_context.forward_spam or self.login or envelope.sender is None
+        return not wanted and is_spam(fields)
+
+    def _keep_here(self, envelope: Envelope, delivery: IDelivery) -> Reply | None:
+        """Send nothing on; a message that somebody would then miss is refused."""
+        missed = (-1,) in envelope.named  # a recipient without a maildrop here
+        if missed or not (isinstance(delivery, CompletedDelivery) and delivery.withdraw()):
+            return SPAM_STAYS
+        log_kept_here(envelope, envelope.queued)
+        envelope.withdraw()
+        return None
 
 
 def wants_success(recipient: Recipient) -> bool:

@@ -62,6 +62,7 @@ class ReceptionContext:
     what users send there.  ``forward_senders`` rewrites the senders of forwards; without it they
     stay.  ``dkim_keys`` sign what users send there.  ``successes`` tells senders who want to know
     (NOTIFY=SUCCESS, RFC 3461).  ``null_mx`` knows of domains that take no mail.
+    Without ``forward_spam`` strangers' mail that a policy has marked as spam is not sent on.
     """
 
     directory: IAccountDirectory
@@ -80,6 +81,7 @@ class ReceptionContext:
     dkim_keys: DKIMKeys | None = None
     successes: Successes = field(default_factory=Successes)
     null_mx: NullMX | None = None
+    forward_spam: bool = True
 
     def resolve(
         self, address: Address | None, *, forwards: bool = True

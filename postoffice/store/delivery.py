@@ -14,7 +14,7 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from postoffice.interfaces import Executor, IDelivery, IText
+from postoffice.interfaces import Executor, IDelivery, IQueuedDelivery, IText
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import MaildropFullNow, NoSpace, PostOfficeError, TemporaryFailure
 from postoffice.store import drafts, files, names
@@ -70,7 +70,7 @@ class MaildropCache:
         self._known.pop(folder)
 
 
-@implementer(IDelivery)
+@implementer(IDelivery, IQueuedDelivery)
 class MaildirDelivery:
     """
     One message on its way in.
@@ -207,6 +207,10 @@ class MaildirDelivery:
             self._buffered += len(fields)
         else:
             await self._executor.run(drafts.prepend, self._draft, fields)
+
+    def withdraw(self) -> None:
+        self._draft.beside.clear()
+        self._wanted = self._wanted[:-1]
 
     def abort(self) -> None:
         if self._over:

@@ -8,7 +8,15 @@ from itertools import count
 
 from zope.interface import implementer
 
-from postoffice.interfaces import IDelivery, IMaildrop, IMailStore, IQueueStore, IRetention, IText
+from postoffice.interfaces import (
+    IDelivery,
+    IMaildrop,
+    IMailStore,
+    IQueuedDelivery,
+    IQueueStore,
+    IRetention,
+    IText,
+)
 from postoffice.model.address import Account, Quota
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import LoginTooSoon, MaildropLocked, MessageGone, PostOfficeError
@@ -140,7 +148,7 @@ class MemoryStore:
         return f"memory-{next(self._numbers)}"
 
 
-@implementer(IDelivery)
+@implementer(IDelivery, IQueuedDelivery)
 class MemoryDelivery:
     """One message on its way in."""
 
@@ -205,6 +213,9 @@ class MemoryDelivery:
     async def prepend(self, fields: bytes) -> None:
         self._parts.insert(0, fields)
         self._before += len(fields)
+
+    def withdraw(self) -> None:
+        """The envelope says so, too."""
 
     def abort(self) -> None:
         self._parts.clear()

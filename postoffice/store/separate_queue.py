@@ -22,6 +22,7 @@ from postoffice.interfaces import (
     IDestination,
     IMailQueue,
     IMailStore,
+    IQueuedDelivery,
     IQueueRepair,
     IQueueStore,
     IText,
@@ -147,7 +148,7 @@ class SeparateQueue:
         await self._queue.finish(name, done, told, ours, whole=whole)
 
 
-@implementer(IDelivery)
+@implementer(IDelivery, IQueuedDelivery)
 class DeliveryToBoth:
     """One message for the queue and for maildrops of another store."""
 
@@ -155,6 +156,7 @@ class DeliveryToBoth:
         self.queued = queued
         self.local = local
         self._queue = queue
+        self._withdrawn = False
 
     @property
     def uidl(self) -> str:
@@ -164,10 +166,18 @@ class DeliveryToBoth:
         await self.queued.write(data)
         await self.local.write(data)
 
+    def withdraw(self) -> None:
+        self._withdrawn = True
+        self.queued.abort()
+
     async def commit(self) -> None:
-        await shield(Deferred.fromCoroutine(self._commit(self.local.commit)))
+        if self._withdrawn:
+            return await self.local.commit()
+        return await shield(Deferred.fromCoroutine(self._commit(self.local.commit)))
 
     async def commit_each(self) -> list[PostOfficeError | None]:
+        if self._withdrawn:
+            return list(await self.local.commit_each())
         outcomes = await shield(Deferred.fromCoroutine(self._commit(self.local.commit_each)))
         return [*outcomes, None]
 
@@ -193,7 +203,8 @@ class DeliveryToBoth:
         return await self.queued.text()
 
     async def prepend(self, fields: bytes) -> None:
-        await self.queued.prepend(fields)
+        if not self._withdrawn:
+            await self.queued.prepend(fields)
         await self.local.prepend(fields)
 
     def abort(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from postoffice.interfaces import IMailQueue, IQueueStore
+from postoffice.interfaces import IMailQueue, IQueuedDelivery, IQueueStore
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope
 from postoffice.model.errors import MaildropFull, MessageGone, NoSpace, TemporaryFailure
@@ -362,3 +362,25 @@ def test_what_the_queue_refuses_is_in_no_maildrop(shelf, monkeypatch):
     with pytest.raises(TemporaryFailure):
         finish(delivery.commit())
     assert contents(shelf, JOE) == []
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=["small", "large"])
+@pytest.mark.parametrize("each", [False, True])
+def test_a_message_can_stay_here_after_all(store, text, each):
+    """It was marked as spam when its text was complete."""
+    letter = envelope([JOE])
+    delivery = begun(store, letter, text)
+    assert verifyObject(IQueuedDelivery, delivery)
+    finish(delivery.prepend(b"X-Spam: yes\r\n"))
+    delivery.withdraw()
+    letter.withdraw()
+    if each:
+        assert finish(delivery.commit_each()) == [None]
+    else:
+        finish(delivery.commit())
+    assert finish(store.queue.names()) == []
+    assert finish(store.queue.usage()) == (0, 0)
+    [here] = contents(store, JOE)
+    assert here.endswith(text)
+    assert here.startswith(b"X-Spam: yes\r\n")
+    assert letter.named == [(0,), ()]

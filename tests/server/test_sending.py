@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
+from postoffice.interfaces import Fields
 from postoffice.model import reply
 from postoffice.model.address import HELD, Account, Address, Quota
 from postoffice.model.alias import FORWARD, Alias, Domain
@@ -355,3 +357,82 @@ def test_one_account_does_not_fill_the_queue_for_all(sending, directory, envelop
     limits.shares.load([(ANN, 1, 1)])
     stranger = context.reception(SessionInfo("id", "smtp", None))
     assert ask(stranger, envelope, ANN) == reply.SHARE_FULL, "she forwards"
+
+
+class Marks(PolicyBase):
+    """Marks all mail as spam."""
+
+    def __init__(self, stage, field=b"X-Spam-Flag: YES\r\n"):
+        self.stages = (stage,)
+        self._field = field
+
+    async def recipient(self, envelope, recipient):
+        return Fields(self._field)
+
+    async def text(self, envelope, text):
+        return Fields(self._field)
+
+
+def marking(context, stage, **how):
+    asked = ChainedPolicy(Marks(stage, **how), "marks", frozenset(["smtp", "submission"]))
+    chain = PolicyChain([asked], Clock())
+    return replace(context, policies=chain, forward_spam=False)
+
+
+def judged(reception, envelope):
+    """The message with its text: what is said of it, and what is committed."""
+    delivery = finish(reception.begin(envelope))
+    finish(delivery.write(b"Subject: x\r\n\r\nHi\r\n"))
+    refusal = finish(reception.judge(envelope, delivery))
+    if refusal is None:
+        finish(delivery.commit())
+    return refusal
+
+
+@pytest.mark.parametrize("stage", ["recipient", "text"])
+@pytest.mark.parametrize("field", [b"X-DNSBL: list.example\r\n", b"a: b\r\nX-Spam: Yes, 9\r\n"])
+def test_marked_mail_stays_here(sending, envelope, store, stage, field):
+    envelope.sender = Address.parse("stranger@elsewhere.example")
+    stranger = marking(sending, stage, field=field).reception(SessionInfo("id", "smtp", None))
+    with capturedLogs() as logged:
+        assert ask(stranger, envelope, ANN) == reply.RECIPIENT_OK
+        assert judged(stranger, envelope) is None
+    assert len(finish(store.queue.names())) == 0
+    assert len(finish(store.maildrop(ANN).open()).entries) == 1
+    [told] = [one for one in logged if one.get("event") == "target-refused"]
+    assert (told["user"], told["why"]) == (FAR, "marked as spam, not forwarded")
+
+
+def test_marked_mail_that_would_only_go_on_is_refused(sending, envelope, store):
+    envelope.sender = Address.parse("stranger@elsewhere.example")
+    stranger = marking(sending, "recipient").reception(SessionInfo("id", "smtp", None))
+    assert ask(stranger, envelope, "far@example.net") == reply.SPAM_STAYS
+    assert ask(stranger, envelope, "mixed@example.net") == reply.RECIPIENT_OK
+    assert not envelope.queued
+
+
+def test_nobody_misses_a_message_that_is_marked_late(sending, envelope, store):
+    envelope.sender = Address.parse("stranger@elsewhere.example")
+    stranger = marking(sending, "text").reception(SessionInfo("id", "smtp", None))
+    assert ask(stranger, envelope, "far@example.net") == reply.RECIPIENT_OK
+    assert ask(stranger, envelope, ANN) == reply.RECIPIENT_OK
+    assert judged(stranger, envelope) == reply.SPAM_STAYS
+
+
+def test_marked_mail_leaves_where_it_may(sending, envelope, store):
+    """Our users' own, bounces, what is not marked as spam, and where the setting says so."""
+    envelope.sender = Address.parse("stranger@elsewhere.example")
+    info = SessionInfo("id", "smtp", None)
+    contexts = [
+        replace(marking(sending, "text"), forward_spam=True),
+        marking(sending, "text", field=b"X-Spam-Flag: NO\r\n"),
+    ]
+    for number, context in enumerate(contexts, 1):
+        stranger, one = context.reception(info), deepcopy(envelope)
+        assert ask(stranger, one, "far@example.net") == reply.RECIPIENT_OK
+        assert judged(stranger, one) is None
+        assert len(finish(store.queue.names())) == number
+    ours = user(marking(sending, "text"))
+    assert ask(ours, envelope, FAR) == reply.RECIPIENT_OK
+    assert judged(ours, envelope) is None
+    assert len(finish(store.queue.names())) == 3
