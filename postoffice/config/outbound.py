@@ -303,6 +303,9 @@ class OutboundSettings:
         the DNS. Hosts in `routes` and `smarthosts` may have any address.
     forward_spam: Whether aliases and forwards send mail on to other domains that a policy has
         marked as spam. Else it stays here, or is refused where nobody here gets it.
+    forward_failures: Who is told if what an account forwards for strangers cannot be delivered: the
+        sender (sender), who may not be the real one; the owner of the account, in its own maildrop
+        (owner); or nobody (drop).
     """
 
     routes: tuple[RouteSettings, ...] = key(
@@ -322,6 +325,7 @@ class OutboundSettings:
     private: bool = key(kinds.TRUTH, False)
     srs: SRSSettings = section(SRSSettings)
     forward_spam: bool = key(kinds.TRUTH, False)
+    forward_failures: str = key(kinds.one_of("sender", "owner", "drop"), "sender")
 
     def host_rules(self, hostname: str, local: Collection[str]) -> HostRules:
         """Which hosts mail may go to, given our name and this machine's addresses."""

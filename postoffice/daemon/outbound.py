@@ -129,7 +129,9 @@ class Outbound:
         assert senders is not None, "the build gives it"
         assert self._notices is not None, "the limits came first"
         lifetimes = Lifetimes(waits.lifetime, waits.bounce_lifetime, waits.warn)
-        letters = self._letters = OutboundLetters(generation.reception, queue, lifetimes)
+        letters = self._letters = OutboundLetters(
+            generation.reception, queue, lifetimes, outbound.forward_failures
+        )
         generation.reception.successes.tell = letters.delivered
         if generation.reception.null_mx is not None:
             generation.reception.null_mx.mx = network.mx

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,6 +92,11 @@ class Relay(Protocol):
 
 class Letters(Protocol):
     """Letters to the senders of queued messages (RFC 3464); ``name`` is theirs in the queue."""
+
+    def groups(
+        self, message: QueuedMessage, replies: Mapping[int, PeerReply]
+    ) -> Sequence[Mapping[int, PeerReply]]:
+        """Part failures of one message by who is told of them: each part is one letter."""
 
     def failed(
         self, name: str, message: QueuedMessage, replies: Mapping[int, PeerReply], via: str

@@ -64,6 +64,14 @@ FAILED = Kind(
     "Your message could not be delivered to:",
     "It will not be tried again.  Please check the address, or reach the recipient another way.",
 )
+NOT_FORWARDED = Kind(
+    "failed",
+    "FAILURE",
+    "5",
+    "A message was not forwarded",
+    "A message that your address forwards could not be delivered to:",
+    "Its sender is not told.  Please check where you forward to.",
+)
 DELAYED = Kind(
     "delayed",
     "DELAY",
@@ -148,8 +156,9 @@ def _wants(notify: str, kind: str) -> bool:
 
 
 def returns_whole(kind: Kind, message: QueuedMessage) -> bool:
-    """Whether a letter has all of the message (RFC 3461 §4.3)."""
-    return kind is FAILED and message.ret.upper() == "FULL" and message.octets < WHOLE
+    """Whether a letter has all of the message (RFC 3461 §4.3): an owner may have no other copy."""
+    full = kind is NOT_FORWARDED or (kind is FAILED and message.ret.upper() == "FULL")
+    return full and message.octets < WHOLE
 
 
 def write(kind: Kind, message: QueuedMessage, replies: Replies, occasion: Occasion) -> Report:
@@ -209,7 +218,7 @@ def _words(kind: Kind, message: QueuedMessage, replies: Replies, occasion: Occas
     for index in list(replies)[:NAMED]:
         recipient, reply = message.recipients[index], replies[index]
         lines.append(f"  <{_clean(recipient.shown, FIELD * 2)}>")
-        if kind in (FAILED, DELAYED):
+        if kind in (FAILED, NOT_FORWARDED, DELAYED):
             for said in _reason(recipient, reply, occasion.via):
                 lines += wrap(said, 70, initial_indent="    ", subsequent_indent="    ")
         lines.append("")
@@ -289,12 +298,11 @@ def _code(reply: PeerReply) -> str:
 
 def _status(kind: Kind, reply: PeerReply) -> str:
     """
-    The status code.
+    The status code; of a message that expired, 4.4.7, as no server has refused it.
 
-    Of a message that expired it is 4.4.7, as no server has refused it; but if TLS was what failed
-    last, that says more (RFC 3463 §3.8).
+    If TLS was what failed last, that says more (RFC 3463 §3.8).
     """
-    if kind is FAILED and not reply.permanent:
+    if kind in (FAILED, NOT_FORWARDED) and not reply.permanent:
         return reply.status if reply.status in TLS_FAILURES else "4.4.7"
     if not _STATUS.match(reply.status):
         return f"{kind.status}.0.0"

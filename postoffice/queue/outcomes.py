@@ -116,11 +116,11 @@ class Outcomes:
         held = item.held
         if held.message.login and not held.message.recipients[next(iter(replies))].forwarder:
             self._refused(held.message.login, len(sent), len(refused))
-        letters = []
+        letters: list[WriteLetter] = []
         if sent and not result.dsn:
             letters.append(lambda message: self._letters.relayed(held.name, message, sent, via))
         if refused:
-            letters.append(lambda message: self._letters.failed(held.name, message, refused, via))
+            letters += self._failure_letters(held, refused, via)
         if sent or refused:
             self.finish(held, [*sent, *refused], letters=letters)
         if later:
@@ -201,11 +201,13 @@ class Outcomes:
         )
 
     def _give_up(self, held: Held, replies: Replies, via: str) -> None:
-        self.finish(
-            held,
-            list(replies),
-            letters=[lambda message: self._letters.failed(held.name, message, replies, via)],
-        )
+        self.finish(held, list(replies), letters=self._failure_letters(held, replies, via))
+
+    def _failure_letters(self, held: Held, replies: Replies, via: str) -> list[WriteLetter]:
+        def about(these: Replies) -> WriteLetter:
+            return lambda message: self._letters.failed(held.name, message, these, via)
+
+        return [about(these) for these in self._letters.groups(held.message, replies)]
 
     def _tell_delay(self, held: Held, replies: Replies, via: str) -> None:
         new = {index: reply for index, reply in replies.items() if index not in held.message.told}

@@ -25,6 +25,7 @@ from postoffice.outbound.reports import (
     DELIVERED,
     EXPANDED,
     FAILED,
+    NOT_FORWARDED,
     RELAYED,
     Kind,
     Occasion,
@@ -34,11 +35,15 @@ from postoffice.outbound.reports import (
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.policy.chain import PolicyChain
 from postoffice.server.reception import Reception
-from postoffice.server.reception_context import ReceptionContext
+from postoffice.server.reception_context import UNLIMITED, ReceptionContext
+from postoffice.util.maybe_awaitable import later
 from postoffice.util.shield import start_work
 
 #: The service that takes the letters in, in the log.
 SERVICE = "queue"
+
+#: Who is told that what an account forwards cannot be delivered.
+SENDER, OWNER, DROP = FORWARD_FAILURES = ("sender", "owner", "drop")
 
 log = Logger("postoffice")
 
@@ -47,12 +52,19 @@ class OutboundLetters:
     """
     Writes letters about the messages in ``queue``, each to the message's sender.
 
-    A letter goes where mail for the sender goes: to accounts of ours, and into the queue.
+    A letter goes where mail for the sender goes: to accounts of ours, and into the queue.  Of what
+    an account forwards for strangers, ``forward_failures`` are told to its sender (SENDER), to the
+    account's own maildrop (OWNER), or to nobody (DROP).
     """
 
     def __init__(
-        self, context: ReceptionContext, queue: IMailQueue, lifetimes: Lifetimes | None = None
+        self,
+        context: ReceptionContext,
+        queue: IMailQueue,
+        lifetimes: Lifetimes | None = None,
+        forward_failures: str = SENDER,
     ) -> None:
+        self._forward_failures = forward_failures
         self._context = replace(context, policies=PolicyChain())
         self._queue = queue
         self._lifetimes = lifetimes or Lifetimes()
@@ -62,7 +74,33 @@ class OutboundLetters:
         self, name: str, message: QueuedMessage, replies: Replies, via: str
     ) -> Awaitable[IDelivery | None]:
         """Write about recipients who will not get it."""
+        forwarder = self._told(message, next(iter(replies)))
+        if forwarder:
+            return self._write_to_owner(forwarder, name, message, replies, via)
         return self._write(FAILED, name, message, replies, via)
+
+    def groups(self, message: QueuedMessage, replies: Replies) -> list[Replies]:
+        """Part failures by who is told of them."""
+        found: dict[str, dict[int, PeerReply]] = {}
+        for index, reply in replies.items():
+            found.setdefault(self._told(message, index), {})[index] = reply
+        return list(found.values())
+
+    def _told(self, message: QueuedMessage, index: int) -> str:
+        """The account that is concerned if a recipient gets nothing; "": the sender is."""
+        if message.login or self._forward_failures == SENDER:
+            return ""
+        return message.recipients[index].forwarder
+
+    async def _write_to_owner(
+        self, owner: str, name: str, message: QueuedMessage, replies: Replies, via: str
+    ) -> IDelivery | None:
+        """Write to an account that has forwarded a message in vain; it knows where it forwards."""
+        if self._forward_failures == DROP or not message.sender:
+            return None
+        known = tuple(replace(one, original="") for one in message.recipients)
+        message = replace(message, sender=owner, recipients=known)
+        return await self._write(NOT_FORWARDED, name, message, replies, via)
 
     def delayed(
         self, name: str, message: QueuedMessage, replies: Replies, via: str
@@ -116,7 +154,8 @@ class OutboundLetters:
         self, kind: Kind, name: str, message: QueuedMessage, replies: Replies, via: str
     ) -> IDelivery | None:
         """Write a letter, uncommitted; None if nobody is to be told.  Raises TemporaryFailure."""
-        replies = reports.wanted(kind, message, replies)
+        if kind is not NOT_FORWARDED:
+            replies = reports.wanted(kind, message, replies)
         if not replies:
             return None
         occasion = Occasion(
@@ -133,7 +172,9 @@ class OutboundLetters:
     ) -> IDelivery | None:
         """Begin the delivery of a letter, and log it; None if there is no way to the sender."""
         report = reports.write(kind, message, replies, occasion)
-        delivery, why = await self._begin(f"{message.id}-{kind.action}", message.sender, report)
+        own = f"{message.id}-{kind.action}"
+        begin = self._begin_for_owner if kind is NOT_FORWARDED else self._begin
+        delivery, why = await begin(own, message.sender, report)
         event = log_events.LETTER_LOST if delivery is None else log_events.LETTER_WRITTEN
         more = {"why": why} if delivery is None else {"uidl": getattr(delivery, "uidl", "")}
         about = [message.recipients[index].address for index in replies]
@@ -159,14 +200,7 @@ class OutboundLetters:
 
     async def _begin(self, own: str, to: str, report: Report) -> tuple[IDelivery | None, str]:
         """Begin the delivery of a letter, under its own id; or None, and why there is no way."""
-        envelope = Envelope(
-            id=own,
-            client=Client(),
-            size=len(report.octets),
-            utf8=report.utf8,
-            service=SERVICE,
-            eight_bit=report.eight_bit,
-        )
+        envelope = _envelope(own, report)
         reception = _LetterReception(self._context, SessionInfo(own, SERVICE, Client()))
         try:
             reply = await reception.recipient(envelope, Address.parse(to), Notify("NEVER"))
@@ -176,6 +210,21 @@ class OutboundLetters:
             return None, str(failure)
         if reply.code >= 400 or envelope.discarded:
             return None, reply.log_text
+        return await self._begun(envelope, report), ""
+
+    async def _begin_for_owner(
+        self, own: str, owner: str, report: Report
+    ) -> tuple[IDelivery | None, str]:
+        """The same, into an account's own maildrop, even if that is full."""
+        envelope = _envelope(own, report)
+        address = Address.parse(owner)
+        found = await later(self._context.resolve(address, forwards=False))
+        if not found.accounts:
+            return None, "the account has gone"
+        envelope.name(address, [replace(one, quota=UNLIMITED) for one in found.accounts])
+        return await self._begun(envelope, report), ""
+
+    async def _begun(self, envelope: Envelope, report: Report) -> IDelivery:
         delivery = await self._context.destination.begin(envelope)
         try:
             signature = self._signature(report) if envelope.queued else b""
@@ -183,7 +232,7 @@ class OutboundLetters:
         except BaseException:
             delivery.abort()
             raise
-        return delivery, ""
+        return delivery
 
     def _signature(self, report: Report) -> bytes:
         """Sign a letter (DKIM) by the keys of the hostname, or else of the main domain above it."""
@@ -197,6 +246,17 @@ class OutboundLetters:
         signer = Signer()
         signer.feed(report.octets)
         return signer.fields(signing, self._context.now().timestamp())
+
+
+def _envelope(own: str, report: Report) -> Envelope:
+    return Envelope(
+        id=own,
+        client=Client(),
+        size=len(report.octets),
+        utf8=report.utf8,
+        service=SERVICE,
+        eight_bit=report.eight_bit,
+    )
 
 
 def _as_queued(address: str, notify: Notify | None) -> QueuedRecipient:

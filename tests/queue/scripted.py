@@ -70,6 +70,9 @@ class Letters:
         about = [message.recipients[index].address for index in replies]
         return Letter(kind, about, list(replies.values()))
 
+    def groups(self, message, replies):
+        return [replies]
+
     async def failed(self, name, message, replies, via):
         return await self._letter("failed", message, replies, via)
 

@@ -58,9 +58,11 @@ def submitted(store, queue, envelope):
 def letter(context, queue, submitted):
     """Writes a letter about a message, and commits it with the end of the message."""
 
-    def letter(sender=JOE, kind="failed", reply=NEVER, *, context=context, **recipient):
+    def letter(
+        sender=JOE, kind="failed", reply=NEVER, *, context=context, told="sender", **recipient
+    ):
         name, message = submitted(sender, **recipient)
-        letters = OutboundLetters(context, queue)
+        letters = OutboundLetters(context, queue, forward_failures=told)
         delivery = finish(getattr(letters, kind)(name, message, {0: reply}, "mx[192.0.2.1]:25"))
         finish(queue.finish(name, [0], letters=filter(None, [delivery]), whole=True))
         return delivery
@@ -193,3 +195,51 @@ def test_a_letter_that_leaves_is_signed_for_the_hostname(letter, context, queue,
     ((_, text),) = queued(queue)
     assert text.startswith(b"DKIM-Signature: v=1; a=ed25519-sha256;")
     assert b"From: Mail Delivery System <MAILER-DAEMON@mail.example.net>\r\n" in text
+
+
+FORWARDED = {"original": JOE, "forwarder": JOE}
+
+
+def test_the_owner_of_a_forward_is_told_in_the_own_maildrop(letter, store, queue, directory):
+    """Whatever the account forwards, or the letter would go the same way."""
+    finish(directory.set_forward(JOE, (Address.parse("bob@there.example"),), keep_copy=False))
+    finish(directory.set_quota(JOE, Quota(1, 1, "reject")))
+    with capturedLogs() as logs:
+        assert letter("stranger@far.example", told="owner", **FORWARDED) is not None
+    (text,) = mail(store, JOE)
+    assert b"To: <joe@example.net>\r\nSubject: A message was not forwarded\r\n" in text
+    assert b"Final-Recipient: rfc822; bob@there.example\r\n" in text
+    assert b"550 5.1.1 no such user" in text
+    assert b"\r\n\r\nThe text\r\n" in text, "there may be no other copy"
+    assert not finish(queue.names())
+    assert events(logs) == [
+        "letter-written id=id.1 sender=<joe@example.net> outcome=failed to=<bob@there.example>"
+    ]
+
+
+def test_nobody_is_told_of_a_forward_that_fails_if_that_is_wanted(letter, store, queue):
+    assert letter("stranger@far.example", told="drop", **FORWARDED) is None
+    assert not finish(queue.names())
+    assert mail(store, JOE) == []
+
+
+@pytest.mark.parametrize("told", ["owner", "drop"])
+def test_senders_hear_of_aliases_and_of_their_own_mail_all_the_same(letter, queue, told):
+    assert letter("stranger@far.example", told=told, original="info@example.net") is not None
+    ((message, _),) = queued(queue)
+    assert message.recipients[0].address == "stranger@far.example"
+
+
+def test_each_owner_gets_a_letter(context, queue, submitted):
+    _, message = submitted("stranger@far.example")
+    recipients = [
+        QueuedRecipient(address=f"bob{number}@there.example", original=to, forwarder=to)
+        for number, to in enumerate([JOE, "ann@example.net", JOE, ""])
+    ]
+    message = replace(message, recipients=tuple(recipients))
+    replies = dict.fromkeys(range(4), NEVER)
+    groups = OutboundLetters(context, queue, forward_failures="owner").groups(message, replies)
+    assert [list(one) for one in groups] == [[0, 2], [1], [3]]
+    for how, one in (("sender", message), ("owner", replace(message, login=JOE))):
+        groups = OutboundLetters(context, queue, forward_failures=how).groups(one, replies)
+        assert list(map(list, groups)) == [[0, 1, 2, 3]]
