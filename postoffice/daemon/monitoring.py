@@ -16,7 +16,7 @@ from postoffice.config.settings import Settings
 from postoffice.daemon.generation import Core, Generation
 from postoffice.daemon.listeners import Listener
 from postoffice.interfaces import IQueueStore
-from postoffice.metrics.sources import Sources, free_of
+from postoffice.metrics.sources import Sources, disk_of
 from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.queue.manager import QueueManager
 from postoffice.store.figures import StoreFigures
@@ -166,7 +166,7 @@ class Monitoring:
         if sources is None or not self.ready:
             return False
         watched, store = sources.watched, self._core.plugins.destination
-        watched.free = await self._core.threads.run(free_of, self._path)
+        watched.disk = await self._core.threads.run(disk_of, self._path)
         if IQueueStore.providedBy(store):
             watched.queue = await store.queue.usage()
         manager = self._manager()

@@ -1,4 +1,8 @@
-"""Where lines of the log come from: files with their rotated older parts, and systemd's journal."""
+"""
+Where lines of the log come from: files with their rotated older parts, and systemd's journal.
+
+Reading blocks.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ Finds the whole story of a message or a session in the log.
 
 The log is read twice, as a stream: once for what is searched for, once for all that belongs to
 it.  An id joins a message with its session, its attempts and its letters; a UIDL joins it with
-the sessions that collected and deleted it.
+the sessions that collected and deleted it.  Plain functions; they block.
 """
 
 from __future__ import annotations
@@ -183,9 +183,10 @@ class _Joining:
             story.add(line)
 
     def _has_uidl(self, octets: bytes) -> bool:
-        found = _OF_UIDL.search(octets) if self._by_uidl else None
-        uidls = found[1].decode("utf-8", "replace").split(",") if found else ()
-        return any(uidl in self._by_uidl for uidl in uidls)
+        if not self._by_uidl:
+            return False
+        found = b",".join(_OF_UIDL.findall(octets)).decode("utf-8", "replace")
+        return any(uidl in self._by_uidl for uidl in found.split(","))
 
     def _of_id(self, line: Line) -> Iterator[Story]:
         own = line["id"].partition("-")[0]

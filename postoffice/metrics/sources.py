@@ -30,7 +30,7 @@ class Watched:
     oldest: float | None = None  # Unix time
     held: int = 0
     down: int = 0
-    free: tuple[int, int] | None = None  # octets and files
+    disk: tuple[int, int, int] | None = None  # its octets; octets and files that are free
 
 
 @dataclass
@@ -67,9 +67,9 @@ class Sources:
         self._add_queue(found)
         if self.store is not None:
             _add_store(found, self.store)
-        if self.watched.free is not None:
-            octets, files = self.watched.free
-            found[table.FREE], found[table.FREE_FILES] = {(): octets}, {(): files}
+        if self.watched.disk is not None:
+            for name, value in zip(table.DISK, self.watched.disk, strict=True):
+                found[name] = {(): value}
         return found
 
     def _add_clients(self, found: _Values) -> None:
@@ -135,7 +135,8 @@ def _add_store(found: _Values, store: StoreFigures) -> None:
         found[table.PROCESS_STARTS] = {(): store.process.starts}
 
 
-def free_of(path: str) -> tuple[int, int]:
-    """Octets and files that are free where a path lies.  It blocks."""
+def disk_of(path: str) -> tuple[int, int, int]:
+    """Octets of the disk where a path lies, and octets and files that are free.  It blocks."""
     status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize, status.f_favail
+    size, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
+    return size, free, status.f_favail

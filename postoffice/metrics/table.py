@@ -206,12 +206,15 @@ PROCESS_STARTS = _define(
     "",
     "How often the store process was started; it starts under load, and after it has died.",
 )
+SIZE = _define("postoffice_store_disk_bytes", GAUGE, "", "Octets of the disk of the store.")
 FREE = _define(
     "postoffice_store_free_bytes", GAUGE, "", "Octets that are free on the disk of the store."
 )
 FREE_FILES = _define(
     "postoffice_store_free_files", GAUGE, "", "Files that can still be made on it (inodes)."
 )
+#: What is known of the disk, in this order.
+DISK = (SIZE, FREE, FREE_FILES)
 MAILDROPS = _define(
     "postoffice_store_maildrops", GAUGE, "", "Maildrops, as the daily sweep has counted them."
 )

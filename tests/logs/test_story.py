@@ -150,6 +150,12 @@ def test_sentences_tell_it():
     assert said[8].startswith("sue@example.net deleted the message by pop3 from 192.0.2.6 with ")
 
 
+def test_a_name_does_not_hide_a_deletion():
+    lines = LOG.replace("device=phone", 'device="x uidl=u9.mail id=1"')
+    [story] = find(Lines(lines), "5f@pc").stories
+    assert now(story)["sue@example.net"] == "deleted"
+
+
 def test_there_are_bounds():
     many = "\n".join(
         f"10:00:00 message-taken id=18ec70cebb0.{n} sender=<a@b.example> to=<c@d.example>"
