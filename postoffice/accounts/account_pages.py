@@ -1,11 +1,18 @@
-"""Accounts page by page, of all directories together: each page costs the same."""
+"""Accounts and aliases page by page, of all directories together: each page costs the same."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from postoffice.interfaces import IAccountDirectory, IAccountListing, IAccountPages
+from postoffice.accounts.directories import all_aliases
+from postoffice.interfaces import (
+    IAccountDirectory,
+    IAccountListing,
+    IAccountPages,
+    IAliasListing,
+)
 from postoffice.model.address import Account
+from postoffice.model.alias import Alias
 
 
 async def accounts_after(
@@ -22,6 +29,33 @@ async def accounts_after(
         for account in await _page(directory, after, most, match):
             found.setdefault(account.address, account)
     return [found[address] for address in sorted(found)[:most]]
+
+
+async def aliases_after(
+    directories: Sequence[IAccountDirectory], after: str, most: int, match: str = ""
+) -> list[Alias]:
+    """Return aliases in the same way; ``match`` is a part of their addresses or of a target's."""
+    found: dict[str, Alias] = {}
+    for directory in directories:
+        for alias in await _aliases(directory, after, most, match):
+            found.setdefault(alias.address, alias)
+    return [found[address] for address in sorted(found)[:most]]
+
+
+async def _aliases(
+    directory: IAccountDirectory, after: str, most: int, match: str
+) -> Sequence[Alias]:
+    if IAccountPages.providedBy(directory):
+        page: Sequence[Alias] = await directory.aliases_after(after, most, match)
+        return page
+    if not IAliasListing.providedBy(directory):
+        return ()
+    return [
+        one
+        async for one in all_aliases(directory, None)
+        if one.address > after
+        and any(match in text for text in (one.address, *(to.normal for to in one.targets)))
+    ]
 
 
 async def _page(

@@ -63,10 +63,9 @@ def accounts_like(database: Connection, after: str, most: int, match: str) -> li
     """Return accounts as ``accounts`` does, whose addresses have this part."""
     if not match or not storable(match):
         return accounts(database, None, after, most) if not match else []
-    part = match.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     which = "address > ? AND address LIKE ? ESCAPE '\\'"
     ask = f"{_ACCOUNT} WHERE {which} ORDER BY address LIMIT ?"
-    rows = database.execute(ask, (after, f"%{part}%", most)).fetchall()
+    rows = database.execute(ask, (after, address_queries.pattern_of(match), most)).fetchall()
     return _with_forwards(database, rows)
 
 

@@ -86,6 +86,25 @@ def aliases(database: Connection, domain: str | None, after: str, most: int) -> 
     return _with_targets(database, database.execute(ask, values).fetchall())
 
 
+def aliases_like(database: Connection, after: str, most: int, match: str) -> list[Alias]:
+    """Return aliases as ``aliases`` does, whose address or a target has this part."""
+    if not match:
+        return aliases(database, None, after, most)
+    ask = (
+        f"{_ALIAS} WHERE address > ? AND (address LIKE ? ESCAPE '\\' OR address IN "  # noqa: S608
+        "(SELECT name FROM target WHERE normal LIKE ? ESCAPE '\\')) ORDER BY address LIMIT ?"
+    )
+    part = pattern_of(match)
+    return _with_targets(database, database.execute(ask, (after, part, part, most)).fetchall())
+
+
+def pattern_of(part: str) -> str:
+    """Return a pattern of LIKE for texts that have this part, with ESCAPE."""
+    for special in ("\\", "%", "_"):
+        part = part.replace(special, f"\\{special}")
+    return f"%{part}%"
+
+
 def add_alias(database: Connection, alias: Alias) -> bool:
     domain = alias.address.rpartition("@")[2]
     if not database.execute("SELECT 1 FROM domain WHERE name = ?", (domain,)).fetchone():

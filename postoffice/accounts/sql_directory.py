@@ -171,6 +171,11 @@ class SQLDirectory(OldMembers):
         found = await self._read(account_queries.accounts_like, after, most, match)
         return [replace(one, shared=None) for one in found]  # a list needs no secrets in clear
 
+    async def aliases_after(self, after: str, most: int, match: str = "") -> list[Alias]:
+        if not account_queries.storable(match):
+            return []
+        return await self._read(address_queries.aliases_like, after, most, match)
+
     async def add_domain(self, domain: str) -> bool:
         return await self._write(account_queries.add_domain, domain)
 

@@ -138,6 +138,9 @@ class IAccountPages(IAccountListing):
         ``match`` is a part of their addresses, in normal form.
         """
 
+    def aliases_after(after: str, most: int, match: str = "") -> Awaitable[Sequence[Alias]]:
+        """Return aliases in the same way; ``match`` is a part of their address, or a target's."""
+
 
 class IAccountRegister(IAccountListing, IAppPasswords):
     """A directory that the ``postoffice`` command can write to."""

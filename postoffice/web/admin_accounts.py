@@ -128,6 +128,7 @@ class AccountPages:
                 await self._held(account.maildrop),
             ),
             own=own or Quota(),
+            own_size=written_size(own.octets if own is not None else None),
             logins=used[:10],
             last=last,
             devices=await self._context.directory.app_passwords(name),
@@ -232,6 +233,16 @@ class AccountPages:
             self._context.note_change(visit, f"app password removed: {device}", name)
             visit.own_session.say(visit.text("The app password was removed."))
         return redirect(_page_of(name))
+
+
+def written_size(octets: int | None) -> str:
+    """Return a size as the form takes it: ``2 GiB``; "" for None."""
+    if not octets:
+        return "" if octets is None else "0"
+    for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if octets % (1 << power) == 0:
+            return f"{octets >> power} {unit}"
+    return str(octets)
 
 
 def _page_of(name: str) -> str:

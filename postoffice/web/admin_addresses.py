@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from postoffice.accounts.account_pages import aliases_after
 from postoffice.accounts.address_resolution import AliasLoop, NoPostmaster, Resolution, resolve, run
 from postoffice.accounts.directories import Directories
 from postoffice.doctor.dns_checks import DomainKey
@@ -11,7 +12,6 @@ from postoffice.doctor.dns_findings import domain_keys
 from postoffice.doctor.findings import LEVELS, Finding
 from postoffice.doctor.records import domain_records, host_records
 from postoffice.model.address import Address, NotAnAddress
-from postoffice.model.alias import Alias
 from postoffice.model.errors import PostOfficeError
 from postoffice.outbound.dkim import NotAKey
 from postoffice.outbound.routing import shown
@@ -24,8 +24,6 @@ from postoffice.web.visit import Visit
 
 #: Aliases of one page; domains and maildrops that are shown.
 PAGE, DOMAINS, MAILDROPS = 100, 500, 100
-#: Aliases that are looked through for one page of a search.
-LOOKED_AT = 20000
 #: The orders of the table of maildrops.
 LARGEST, OLDEST, UNOWNED = ORDERS = ("largest", "oldest", "unowned")
 
@@ -106,21 +104,7 @@ class AddressPages:
         """List the aliases, page by page."""
         wanted = visit.request.asked("q").strip().lower()[:255]
         after = visit.request.asked("after")[:512]
-        found: dict[str, Alias] = {}
-        for directory in self._office.aliases:
-            start, looked = after, 0
-            mine = 0
-            while mine <= PAGE and looked < LOOKED_AT:
-                page = await directory.aliases(None, start, 1000)
-                for one in page:
-                    if wanted in one.address or any(wanted in str(to) for to in one.targets):
-                        found.setdefault(one.address, one)
-                        mine += 1
-                if not page:
-                    break
-                looked += len(page)
-                start = page[-1].address
-        ones = [found[name] for name in sorted(found)]
+        ones = await aliases_after(self._office.directories, after, PAGE + 1, wanted)
         following = ones[PAGE - 1].address if len(ones) > PAGE else ""
         return self._pages.page(
             visit, "admin/aliases.html", aliases=ones[:PAGE], wanted=wanted, after=after,

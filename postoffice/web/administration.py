@@ -14,7 +14,6 @@ from postoffice.interfaces import (
     Executor,
     IAccountDirectory,
     IAccountRegister,
-    IAliasListing,
     IMaildropMaintenance,
     IMailStore,
     MaildropUsage,
@@ -74,13 +73,6 @@ class Administration:
             if IAccountRegister.providedBy(directory):
                 return directory
         return None
-
-    @property
-    def aliases(self) -> Sequence[IAliasListing]:
-        """The directories that can list their aliases."""
-        return [
-            cast(IAliasListing, one) for one in self.directories if IAliasListing.providedBy(one)
-        ]
 
     async def domains(self) -> list[str]:
         """All domains of the directories that can list them, sorted."""

@@ -9,11 +9,12 @@ from postoffice.accounts.account_changes import (
     give_new_password,
     set_account_state,
 )
-from postoffice.accounts.account_pages import accounts_after
+from postoffice.accounts.account_pages import accounts_after, aliases_after
 from postoffice.accounts.memory import MemoryDirectory
 from postoffice.accounts.passwords import verify
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
-from postoffice.model.address import DISABLED
+from postoffice.model.address import DISABLED, Address
+from postoffice.model.alias import Alias
 from postoffice.testing import ImmediateExecutor, finish
 
 NAMES = ["a_b@example.net", "ann@example.net", "axb@example.net", "bob@example.net"]
@@ -52,6 +53,26 @@ def test_a_part_of_the_address_is_looked_for_literally(directories):
     assert page(directories, NAMES[0], 1, "b@") == NAMES[2:3]
     assert page(directories, "", 10, "%") == []
     assert page(directories, "", 10, "\udce9") == []
+
+
+def test_aliases_are_found_by_their_address_and_by_their_targets(directories):
+    bob = (Address.parse("bob@example.net"),)
+    for directory, name in zip(directories * 2, ("a%1", "b_2", "c3", "d4"), strict=True):
+        finish(directory.add_alias(Alias(f"{name}@example.net", bob if name > "c" else ann())))
+
+    def page(*facts):
+        return [one.address[:-12] for one in finish(aliases_after(directories, *facts))]
+
+    assert page("", 9) == ["a%1", "b_2", "c3", "d4"]
+    assert page("", 2) == ["a%1", "b_2"]
+    assert page("b_2@example.net", 2) == ["c3", "d4"]
+    assert page("", 9, "bob@") == ["c3", "d4"]
+    assert page("", 9, "%1") == ["a%1"]
+    assert page("", 9, "\udce9") == []
+
+
+def ann():
+    return (Address.parse("ann@example.net"),)
 
 
 def test_states_and_passwords_are_changed_as_by_the_command(directories):

@@ -15,9 +15,11 @@ from postoffice.logs.files import LogFiles
 from postoffice.model.address import Address, Quota
 from postoffice.model.alias import DISCARD, REFUSE, Alias
 from postoffice.model.app_password import AppPassword
+from postoffice.model.config_values import SIZE
 from postoffice.queue.selection import Selection
 from postoffice.testing import finish
 from postoffice.web.activity import COLUMNS, STEP, Activity
+from postoffice.web.admin_accounts import written_size
 from tests.queue.conftest import office as queue_office  # noqa: F401
 from tests.queue.scripted import LATER, message
 from tests.web.whole_site import ADMIN, ANNA, BERT, NOW, PASSWORD
@@ -154,6 +156,22 @@ def test_a_quota_and_a_device_are_changed(site, boss, lines):
     boss.post(f"{ONE}/device", name=ANNA, device="phone")
     assert not finish(site.directory.app_passwords(ANNA))
     assert len(lines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (None, ""),
+        (0, "0"),
+        (1000, "1000"),
+        (5 << 30, "5 GiB"),
+        (3 << 20, "3 MiB"),
+        (1 << 10, "1 KiB"),
+    ],
+)
+def test_sizes_are_written_as_the_form_takes_them(octets, text):
+    assert written_size(octets) == text
+    assert octets is None or SIZE.read(text) == octets
 
 
 def test_accounts_that_are_only_read_cannot_be_changed(site, boss):
