@@ -16,7 +16,8 @@ def arrived(header: bytes, latest: float) -> float | None:
 
     None if the header has no such time.
     """
-    fields = _FOLD.sub(b" ", header[:HEADER_MAXIMUM]).split(b"\n")
+    top = header[:HEADER_MAXIMUM].partition(b"\r\n\r\n")[0]
+    fields = _FOLD.sub(b" ", top).split(b"\n")
     for name in (b"received", b"date"):
         value = next((rest for one, rest in map(_split, fields) if one == name), None)
         if value is not None:

@@ -33,7 +33,7 @@ from postoffice.pop3.client_reply import (
 from postoffice.pop3.client_states import State
 from postoffice.protocol import client_sasl
 from postoffice.protocol.client_sasl import NotProved
-from postoffice.protocol.wire import BareLineEnd, LineReader, LineTooLong, TextReader
+from postoffice.protocol.wire import BareLineEnd, LineReader, LineTooLong, UnjudgedReader
 
 #: Octets of a reply's line with its CRLF; RFC 2449 §4 allows 512.
 LINE_MAXIMUM = 4096
@@ -70,7 +70,7 @@ class POP3ClientSession:
         self._awaited: deque[str] = deque([states.GREETING])
         self._asked: deque[Command] = deque()
         self._resting = states.READY  # the state while no reply is awaited
-        self._text: TextReader | None = None  # of the first command in _asked
+        self._text: UnjudgedReader | None = None  # of the first command in _asked
         self._status: ClientReply | None = None  # its +OK
         self._octets = self._counted = 0
         self._capa: list[bytes] = []
@@ -170,7 +170,7 @@ class POP3ClientSession:
         state.take(self, answer)
         return True
 
-    def _read_text(self, reader: TextReader) -> bool:
+    def _read_text(self, reader: UnjudgedReader) -> bool:
         if not self._lines.unread:
             return False
         text, rest = reader.feed(self._lines.take())
@@ -192,7 +192,7 @@ class POP3ClientSession:
 
     def _take_command(self, answer: ClientReply) -> None:
         if answer.ok and self._asked[0].most:
-            self._text = TextReader(0)
+            self._text = UnjudgedReader()
             self._status = answer
             self._octets = self._counted = 0
         else:

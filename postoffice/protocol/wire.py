@@ -222,6 +222,16 @@ class TextReader(Judged):
         return self._keep(text), rest
 
 
+class UnjudgedReader(TextReader):
+    """The same without the checks: for the texts that a POP3 server sends."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def _judge(self, octets: bytes) -> None:
+        """All is taken as it is."""
+
+
 class ChunkReader(Judged):
     """
     Reads the text of BDAT (RFC 3030): octets as they are, with the same checks as DATA.

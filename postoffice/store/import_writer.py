@@ -19,8 +19,9 @@ from postoffice.store.digests import TextDigest
 from postoffice.store.files import failures, make_folder
 from postoffice.store.import_record import Imported, Line
 from postoffice.store.journal.journal import Journal
+from postoffice.store.names import Measured
 from postoffice.store.oddities import NotServed, see_to_compression
-from postoffice.store.text import measure
+from postoffice.store.text import growth
 
 
 class ImportWriter:
@@ -90,8 +91,8 @@ class ImportWriter:
             os.utime(self._fd, (arrived, arrived))
             if self._age_real:
                 name = f"{int(arrived)}.{name.partition('.')[2]}"
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        measured, size = measure(self._fd), os.fstat(self._fd).st_size
+        more, size = growth(self._fd), os.fstat(self._fd).st_size
+        measured = Measured(digest.size, digest.size + more if more else None)
         name = names.with_right_sizes(f"new/{name},S=0,W=0", measured, size)
         os.rename(f"{self._staged}/part", f"{self._staged}/{name}")
         self._lines.append(import_record.line_of(message.place, message.uidl, message.name, digest))

@@ -23,6 +23,10 @@ class Normalizer:
         """Convert the next octets."""
         if not data:
             return data
+        if not _bare_lfs(data):  # as most
+            self._last = data[-1:]
+            self.size += len(data)
+            return data
         whole = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         if self._last == b"\r" and data.startswith(b"\n"):
             whole = whole[1:]  # its CR has been sent already
