@@ -168,6 +168,12 @@ async def run(
 
 
 async def _remove_gone(plugins: Plugins, one: LiveImport, name: str, *, dry: bool) -> None:
+    if one.result.doubtful:
+        one.error = (
+            "nothing is removed: the lists of the old server contradict one another, so that a "
+            "message that is not in them may still be there"
+        )
+        return
     try:
         await import_gone.remove_gone(plugins, name, one.result, dry=dry)
     except MaildropLocked:
@@ -240,7 +246,7 @@ def _add(whole: LiveResult, more: LiveResult) -> None:
     whole.there = more.there
     whole.deleted += more.deleted
     whole.left, whole.warnings = more.left, more.warnings
-    whole.listed = more.listed
+    whole.listed, whole.doubtful = more.listed, more.doubtful
 
 
 def lines(one: LiveImport, *, dry: bool) -> Iterator[str]:
@@ -264,7 +270,7 @@ def lines(one: LiveImport, *, dry: bool) -> Iterator[str]:
 def data(one: LiveImport) -> dict[str, object]:
     """The same for --json."""
     result = asdict(one.result)
-    del result["listed"]
+    del result["listed"], result["doubtful"]
     return {
         "address": one.address,
         "source": one.source,

@@ -21,7 +21,6 @@ _NOTES = re.compile(
     rb"(?:status|x-status|x-uidl|x-uid|x-keywords|x-imap|x-imapbase|content-length|lines)[ \t]*:",
     re.IGNORECASE,
 )
-_FIELD = re.compile(rb"[^\r\n]*(?:\r\n[ \t][^\r\n]*)*(?:\r\n|\Z)")
 _DOTS = re.compile(rb"^\.+", re.MULTILINE)
 
 
@@ -147,8 +146,13 @@ class Text:
 
 def notes(header: bytes) -> bytes:
     """A header without the fields that servers add."""
-    fields = _FIELD.findall(header)
-    return b"".join(one for one in fields if not _NOTES.match(one))
+    kept, keep = [], True
+    for line in header.split(b"\r\n"):
+        if line[:1] not in (b" ", b"\t"):
+            keep = not _NOTES.match(line)
+        if keep:
+            kept.append(line)
+    return b"\r\n".join(kept)
 
 
 def compare_headers(uidl: str, there: bytes, here: bytes) -> Difference | None:

@@ -35,10 +35,15 @@ class Listed:
 
 @dataclass
 class OldList:
-    """All messages, in order; and what was odd."""
+    """
+    All messages, in order; and what was odd.
+
+    ``doubtful``: the server contradicts itself, so that a message that is not in it may be there.
+    """
 
     messages: list[Listed]
     warnings: list[str] = field(default_factory=list)
+    doubtful: bool = False
 
 
 def list_all(connection: POP3Connection) -> OldList:
@@ -53,6 +58,7 @@ def list_all(connection: POP3Connection) -> OldList:
     uidls = connection.uidls()
     listed = _joined(sizes, uidls or Lines({}), told.append)
     _see_to_numbers(stat, sizes, uidls, listed, told.append)
+    doubtful = bool(told)
     bare = [one for one in listed if not one.uidl]
     if bare:
         told.append(
@@ -62,7 +68,7 @@ def list_all(connection: POP3Connection) -> OldList:
         keys = dict(_header_keys(connection, bare))
         listed = [one if one.uidl else replace(one, key=keys.get(one.number, "")) for one in listed]
         listed = [one for one in listed if one.uidl or one.key]
-    return OldList(list(_distinct(listed, told.append)), told)
+    return OldList(list(_distinct(listed, told.append)), told, doubtful)
 
 
 def _joined(sizes: Sizes, uidls: Lines, warn: Callable[[str], object]) -> list[Listed]:

@@ -68,10 +68,15 @@ class ImportOptions:
 
 @dataclass
 class LiveResult(ImportResult):
-    """An ``ImportResult``, with how many messages were ``deleted`` at the old server."""
+    """
+    An ``ImportResult``, with how many messages were ``deleted`` at the old server.
+
+    ``doubtful``: its lists contradict one another (``OldList``).
+    """
 
     kind: str = "pop3"
     deleted: int = 0
+    doubtful: bool = False
 
 
 class Stopped(Exception):
@@ -218,6 +223,7 @@ class POP3Import:
     def _work(self, old: OldList) -> list[tuple[Listed, int]]:
         """What to fetch, and its places here."""
         writer, result = self.writer, self.result
+        result.doubtful = old.doubtful
         result.listed = frozenset(text for one in old.messages for text in (one.key, one.uidl))
         found = list(places(old.messages, lambda one: writer.place_of(one.key, one.uidl)))
         if not self._all:  # the first session of this pass

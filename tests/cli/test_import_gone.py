@@ -112,6 +112,19 @@ def test_what_an_import_has_deleted_there_stays_here(ann, imported, tmp_path):
     assert uidls(ann) == ["uidl1", "uidl2"]
 
 
+def test_a_server_whose_lists_are_doubtful_removes_nothing(ann, imported, tmp_path):
+    (tmp_path / "password").write_text("secret")
+    words = ("--password-file", str(tmp_path / "password"))
+    with OldServer([(f"uidl{n}", b"Subject: x\r\n\r\nx\r\n") for n in range(3)]) as server:
+        imported(server.url, *words)
+        short = {"UIDL": b"+OK\r\n1 uidl0\r\n.\r\n", "LIST": b"+OK\r\n1 16\r\n.\r\n"}
+        server.fault = lambda number, line: short.get(line)
+        said = imported(server.url, *words, "--remove-gone", status=1)
+        assert said["removed"] == 0
+        assert "contradict" in said["error"]
+    assert uidls(ann) == ["uidl0", "uidl1", "uidl2"]
+
+
 def test_a_server_that_fails_removes_nothing(ann, imported, tmp_path):
     (tmp_path / "password").write_text("secret")
     words = ("--password-file", str(tmp_path / "password"), "--patience", "0")

@@ -55,6 +55,8 @@ HEADER = b"Subject: x\r\nFrom: a\r\n b\r\n\r\n"
         (b"Status: RO\r\nX-UIDL: 1\r\n 2\r\n" + HEADER, EXPLAINED),
         (HEADER[:-2] + b"Content-Length: 5\r\n\r\n", EXPLAINED),
         (HEADER[:-2], EXPLAINED),
+        (b"X-UIDL: a\r" * 100_000 + b"\r\n" + HEADER, EXPLAINED),
+        (b"a\r" * 400_000 + HEADER, WRONG),
         (HEADER.replace(b"a", b"c"), WRONG),
         (b"Status-Report: x\r\n" + HEADER, WRONG),
         (b"", WRONG),
