@@ -166,7 +166,7 @@ def test_an_export_is_read_as_what_it_is(run, ask, ann, old):
 
 
 def test_memory_does_not_grow_with_the_messages(tmp_path):
-    path, size = tmp_path / "large", 24 << 20
+    path, size = tmp_path / "large", 12 << 20
     with path.open("wb") as file:
         file.write(FROM.encode() + b"Subject: 1\n\n" + b"x" * size)  # no line end in all of it
         file.write(b"\n\n" + FROM.encode() + b"x: y\n" * (size // 5))  # no end of the header

@@ -321,6 +321,15 @@ def test_what_moves_or_goes_meanwhile(ask, ann, monkeypatch, form):
 
 
 @pytest.mark.parametrize("form", ["maildir", "mbox"])
+def test_a_target_of_another_user_is_refused(ask, ann, tmp_path, monkeypatch, form):
+    exported(ask, ANN, "out", "--format", form)
+    put(ann, "new", names.new_name("h"), "new")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    said = exported(ask, ANN, "out", "--format", form, status=1)
+    assert "belongs to another user than the post office" in said["error"]
+
+
+@pytest.mark.parametrize("form", ["maildir", "mbox"])
 def test_what_is_not_ours_is_not_touched(ask, ann, tmp_path, form):
     other = tmp_path / "other"
     other.write_text("of another\n")
