@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from postoffice.accounts.account_pages import aliases_after
 from postoffice.accounts.address_resolution import AliasLoop, NoPostmaster, Resolution, resolve, run
@@ -10,8 +11,9 @@ from postoffice.accounts.directories import Directories
 from postoffice.doctor.dns_checks import DomainKey
 from postoffice.doctor.dns_findings import domain_keys
 from postoffice.doctor.findings import LEVELS, Finding
+from postoffice.doctor.maildrop_owners import maildrop_of
 from postoffice.doctor.records import domain_records, host_records
-from postoffice.model.address import Address, NotAnAddress
+from postoffice.model.address import Account, Address, NotAnAddress, Quota
 from postoffice.model.errors import PostOfficeError
 from postoffice.outbound.dkim import NotAKey
 from postoffice.outbound.routing import shown
@@ -162,8 +164,23 @@ class AddressPages:
         steps += [("refused", f"{one.address}: {one.reply.log_text}") for one in found.refused]
         steps += [("remote", f"{one}: {self._route(one)}") for one in found.remote]
         steps += [("discarded", name) for name in found.discarded]
-        steps += [("maildrop", one.maildrop) for one in found.accounts]
+        for account in found.accounts:
+            steps += [("maildrop", account.maildrop), ("room", await self._room(account))]
         return steps
+
+    async def _room(self, account: Account) -> str:
+        """Whether there is room in a maildrop, in words."""
+        office = self._office
+        quota = maildrop_of(office.settings, account).quota or Quota()
+        try:
+            messages, octets = await office.store.count(account.maildrop)
+            if quota.limited:
+                await office.store.admit(replace(account, quota=quota), 0)
+        except PostOfficeError as failure:
+            return f"no: {failure}"
+        share = quota.share(octets, messages)
+        used = "" if share is None else f", {int(100 * share)} % of the quota"
+        return f"yes: it holds {messages} messages, {octets} octets{used}"
 
     def _route(self, address: Address) -> str:
         """Where mail for an address in another domain goes."""

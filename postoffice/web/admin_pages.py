@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from postoffice.doctor.findings import ERROR, WARNING
+from postoffice.doctor.queue_checks import check_destinations
 from postoffice.logs.files import LogUnreadable
 from postoffice.logs.sentences import sentence
 from postoffice.logs.story import Story, find
@@ -71,7 +72,10 @@ class AdminPages:
     async def overview(self, visit: Visit) -> Response:
         """Show what goes on, and what needs attention."""
         office = self._office
-        findings = await office.findings()
+        findings = [*await office.findings()]
+        manager = office.manager()
+        if manager is not None:
+            findings += check_destinations(await manager.destinations())
         disk = await office.executor.run(_disk, office.settings.state)
         services = Counter(str(one["service"]) for one in office.sessions())
         return self._pages.page(

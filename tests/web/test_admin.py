@@ -247,6 +247,7 @@ def test_the_way_of_an_address_is_explained(site, boss):
     finish(site.directory.add_alias(Alias("info@example.net", (Address.parse(ANNA),))))
     assert f"{ANNA}" in boss.get("/admin/explain?address=info@example.net").body.decode()
     assert "not ours" in boss.get("/admin/explain?address=joe@far.example").body.decode()
+    assert "yes: it holds 0 messages" in boss.get(f"/admin/explain?address={ANNA}").body.decode()
     boss.get("/admin/explain?address=no@example.net")
     assert "550 5.1.1" in boss.text
     assert boss.get("/admin/explain?address=x").status == 200
@@ -340,6 +341,12 @@ def test_destinations_are_paused_and_resumed(site, boss, queue, lines):
     assert queue.manager.pauses.names == []
     assert boss.post("/admin/destinations/pause", domain="not a domain").status == 400
     assert len(lines()) == 2
+
+
+def test_a_dead_destination_needs_attention(site, boss, queue):
+    queue.relay.down.add("y.example")
+    queue.queue.commit("n9", message("a@y.example"))
+    assert "cannot be reached" in boss.get("/admin/overview").body.decode()
 
 
 def test_where_nothing_is_sent_the_pages_say_so(site, boss):
