@@ -8,17 +8,10 @@ from typing import TypeVar, cast
 
 import idna
 
-from postoffice.accounts.address_checks import AddressRefused
-from postoffice.accounts.address_resolution import (
-    DEPTH,
-    NAMES,
-    AliasLoop,
-    Asking,
-    resolve,
-    run,
-    with_changes,
-)
+from postoffice.accounts import forward_changes
+from postoffice.accounts.address_resolution import Asking
 from postoffice.accounts.directories import Directories
+from postoffice.accounts.forward_changes import ask
 from postoffice.cli.command import Refused
 from postoffice.cli.confirmation import confirm_or_warn
 from postoffice.daemon.plugins import Plugins
@@ -41,26 +34,13 @@ def address_register(plugins: Plugins) -> IAddressRegister:
 
 async def asked(plugins: Plugins, asking: Asking[T]) -> T:
     """Let a generator of ``accounts.address_resolution`` ask all directories; return its result."""
-    result = run(asking, Directories(plugins.directories).look_up)
-    return await result if isinstance(result, Awaitable) else result
+    return await ask(Directories(plugins.directories), asking)
 
 
 async def check_above(plugins: Plugins, changed: Alias | Account, postmaster: str) -> None:
     """Check that what leads to a changed entry can still be followed.  Raises AddressRefused."""
-    register = address_register(plugins)
-    above: dict[str, None] = {}
-    names = [changed.address]
-    for _ in range(DEPTH):
-        pointing = [one for name in names for one in await register.pointing_to(name)]
-        names = [one for one in dict.fromkeys(pointing) if one not in above]
-        above.update(dict.fromkeys(names[: NAMES - len(above)]))
-    for name in above:
-        try:
-            await asked(plugins, with_changes(resolve(name, postmaster), changed))
-        except AliasLoop as loop:
-            raise AddressRefused(
-                f"{changed.address} cannot have these targets: {name} leads to it: {loop}"
-            ) from loop
+    directories = Directories(plugins.directories)
+    await forward_changes.check_above(address_register(plugins), directories, changed, postmaster)
 
 
 async def alias_of(plugins: Plugins, name: str) -> Alias:

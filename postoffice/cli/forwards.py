@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import click
 
-from postoffice.accounts.address_checks import check_forward
-from postoffice.cli.addresses import address_register, asked, check_above, once_each
+from postoffice.accounts.directories import Directories
+from postoffice.accounts.forward_changes import save_forward
+from postoffice.cli.addresses import address_register, once_each
 from postoffice.cli.command import registered, with_options
 from postoffice.cli.parameters import ADDRESS
 from postoffice.config.settings import Settings
@@ -38,14 +39,15 @@ class Forward:
         found = await registered(plugins, name)
         targets = found.forward if self.targets is None else self.targets
         keep_copy = found.keep_copy if self.keep_copy is None else self.keep_copy
-        if not targets:
-            keep_copy = True
-        now = replace(found, forward=targets, keep_copy=keep_copy)
-        register = address_register(plugins)
-        postmaster = settings.postmaster.normal
-        await asked(plugins, check_forward(now, postmaster, way_out=settings.way_out))
-        await check_above(plugins, now, postmaster)
-        await register.set_forward(name, targets, keep_copy)
+        now = await save_forward(
+            address_register(plugins),
+            Directories(plugins.directories),
+            found,
+            targets,
+            keep_copy,
+            settings.postmaster.normal,
+            way_out=settings.way_out,
+        )
         rows = forward_rows(now) or [("forward", "none")]
         return [f"{name} has a {what}: {text}" for what, text in rows]
 

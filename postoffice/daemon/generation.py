@@ -198,7 +198,9 @@ def _listeners(core: Core, made: Generation) -> list[Listener]:
         for number, one in enumerate(ones)
     ]
     if settings.web is not None:
-        make = partial(core.web_page.make_server, settings, made.checker, made.certificates)
+        make = partial(
+            core.web_page.make_server, settings, made.checker, made.certificates, made.reception
+        )
         wanted.append(("web", "web.listen", settings.web.listen, make))
     listeners, problems = [], []
     for service, key, text, make_server in wanted:

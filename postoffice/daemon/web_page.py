@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from postoffice.logs.files import LogSource
     from postoffice.queue.manager import QueueManager
     from postoffice.server.certificates import Certificates
+    from postoffice.server.submission import Receptions
     from postoffice.web.activity import Activity
     from postoffice.web.administration import Administration
     from postoffice.web.context import WebState
@@ -53,9 +54,14 @@ class WebPage:
         self._manager: Callable[[], QueueManager | None] = _nobody
 
     def make_server(
-        self, settings: Settings, checker: Checker, certificates: Certificates | None
+        self,
+        settings: Settings,
+        checker: Checker,
+        certificates: Certificates | None,
+        reception: Receptions,
     ) -> WebServer:
         """Make the server of a generation whose settings have ``web``."""
+        from postoffice.server.letters import OutboundLetters
         from postoffice.web.context import WebContext, WebState
         from postoffice.web.http_server import WebServer
         from postoffice.web.site import make_application
@@ -80,6 +86,9 @@ class WebPage:
             settings.postmaster.normal,
             settings.mail_policy,
             self._administration(settings),
+            web.address(),
+            OutboundLetters(reception).send,
+            settings.way_out,
         )
         return WebServer(
             make_application(context),

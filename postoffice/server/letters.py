@@ -14,10 +14,17 @@ from postoffice.interfaces import IDelivery, IMailQueue
 from postoffice.model import log_events
 from postoffice.model.address import Address, NotAnAddress
 from postoffice.model.envelope import Client, Envelope, Notify, Recipient, SessionInfo
-from postoffice.model.errors import MaildropFull, MaildropFullNow, MessageGone, PostOfficeError
+from postoffice.model.errors import (
+    MaildropFull,
+    MaildropFullNow,
+    MessageGone,
+    PermanentFailure,
+    PostOfficeError,
+)
 from postoffice.model.hop import PeerReply
 from postoffice.model.log_event import paths, tell
 from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.reply import Reply
 from postoffice.outbound import reports
 from postoffice.outbound.dkim import Signer
 from postoffice.outbound.reports import (
@@ -60,7 +67,7 @@ class OutboundLetters:
     def __init__(
         self,
         context: ReceptionContext,
-        queue: IMailQueue,
+        queue: IMailQueue | None = None,
         lifetimes: Lifetimes | None = None,
         forward_failures: str = SENDER,
     ) -> None:
@@ -119,6 +126,20 @@ class OutboundLetters:
         work = start_work(self._delivered(envelope, indexes, beginning))
         self._under_way.add(work)
         work.addErrback(_failed, envelope.id).addBoth(lambda _: self._under_way.discard(work))
+
+    async def send(self, own: str, to: str, text: bytes) -> None:
+        """
+        Deliver a letter of ours to any address, under its own id; it needs no queue of messages.
+
+        Raises PostOfficeError if there is no way to that address.
+        """
+        delivery, why = await self._begin(own, to, Report(text, not to.isascii()))
+        if delivery is None:
+            raise PermanentFailure(why, Reply(550, "5.1.1", why))
+        try:
+            await delivery.commit()
+        finally:
+            delivery.abort()
 
     async def finished(self) -> None:
         """Wait until all letters about recipients here are committed."""
@@ -187,6 +208,7 @@ class OutboundLetters:
         """The text of a message, or its beginning with the header; nothing if it is gone."""
         most = reports.WHOLE if whole else reports.HEADER
         octets = b""
+        assert self._queue is not None
         try:
             text = await self._queue.text(name)
             try:

@@ -15,6 +15,7 @@ from postoffice.interfaces import Executor, IMailStore
 from postoffice.model import log_events
 from postoffice.model.address import Account, Quota
 from postoffice.model.envelope import SessionInfo
+from postoffice.model.errors import TemporaryFailure
 from postoffice.model.log_event import tell
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.util.token_bucket import TokenBucket
@@ -28,6 +29,8 @@ log = Logger("postoffice")
 
 #: Requests of one client (an IPv4 address or an IPv6 /64) in a minute, and changes of one.
 REQUESTS, CHANGES = 1200, 120
+#: Letters to targets of forwards that one account can have sent in a day.
+LETTERS = 5
 #: Codes of the second factor of one account in ten minutes.
 CODES = 10
 
@@ -45,6 +48,7 @@ class WebState:
         self.requests = TokenBucket(REQUESTS, 60, clock.seconds)
         self.changes = TokenBucket(CHANGES, 60, clock.seconds)
         self.codes = TokenBucket(CODES, 600, clock.seconds)
+        self.letters = TokenBucket(LETTERS, 86400, clock.seconds)
         self._open = False
 
     async def start(self) -> None:
@@ -60,6 +64,11 @@ class WebState:
             await self.executor.run(self.web_db.close)
 
 
+async def _send_nothing(*_: object) -> None:
+    """Stands for what delivers letters where there is none."""
+    raise TemporaryFailure("nothing delivers letters")
+
+
 @dataclass
 class WebContext:
     """
@@ -70,7 +79,9 @@ class WebContext:
     under which the page is served.  ``accesses`` is where mail programs connect; ``undelete`` how
     many seconds deleted mail is kept, 0 for not at all.  ``default_quota`` and ``mail_policy`` are
     of accounts that set nothing themselves; ``postmaster`` has ``postmaster_quota``.
-    ``administration`` is what administrators work with.
+    ``administration`` is what administrators work with.  ``page`` is the address of the page in
+    letters; ``send_letter`` delivers one (its id, its recipient, its text), and raises
+    PostOfficeError; ``way_out`` is whether mail can be sent to other domains.
     """
 
     state: WebState
@@ -88,6 +99,9 @@ class WebContext:
     postmaster: str
     mail_policy: MailPolicy
     administration: Administration | None = None
+    page: str = ""
+    send_letter: Callable[[str, str, bytes], Awaitable[None]] = _send_nothing
+    way_out: bool = False
 
     def quota_of(self, account: Account) -> Quota:
         """Return the quota that applies to an account; no field is None."""
@@ -104,16 +118,20 @@ class WebContext:
         """Runs what blocks."""
         return self.state.executor
 
-    def note_change(self, visit: Visit, what: str, account: str = "") -> None:
-        """Write the audit line of a change: who did what to which account (default: the own)."""
-        client = visit.request.client.address or "local"
+    def note_change(self, visit: Visit, what: str, account: str = "", by: str = "") -> None:
+        """
+        Write the audit line of a change: who did what to which account (default: the own).
+
+        ``by`` is who did it, if that is not the account of the session.
+        """
+        session = visit.session
         tell(
             log,
             log_events.WEB_CHANGE,
-            id=visit.own_session.id,
+            id=session.id if session is not None else "",
             service="web",
-            client=client,
+            client=visit.request.client.address or "local",
             account=account or visit.owner.address,
-            by=visit.own_session.account,
+            by=by or visit.own_session.account,
             what=what,
         )

@@ -8,6 +8,7 @@ from postoffice.web.access_pages import AccessPages
 from postoffice.web.admin_pages import AdminPages
 from postoffice.web.application import Application
 from postoffice.web.context import WebContext
+from postoffice.web.forward_pages import ForwardPages
 from postoffice.web.login_pages import LoginPages
 from postoffice.web.mailbox_pages import MailboxPages
 from postoffice.web.owner_pages import OwnerPages
@@ -20,6 +21,7 @@ from postoffice.web.visit import Visit
 OWNER_MENU = (
     ("/", "Overview"),
     ("/mail", "Mail"),
+    ("/forward", "Forward"),
     ("/devices", "Devices"),
     ("/programs", "Mail programs"),
     ("/kept", "How long mail is kept"),
@@ -51,7 +53,8 @@ def make_application(context: WebContext) -> Application:
 
 def all_routes(context: WebContext, pages: Pages) -> Sequence[Route]:
     """Return every route of the site."""
-    kinds = (LoginPages, OwnerPages, MailboxPages, AccessPages, SettingsPages, AdminPages)
+    owners = (OwnerPages, MailboxPages, ForwardPages, AccessPages, SettingsPages)
+    kinds = (LoginPages, *owners, AdminPages)
     return [route for kind in kinds for route in kind(context, pages).routes()]
 
 

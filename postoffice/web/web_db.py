@@ -183,6 +183,16 @@ class WebDB:
             ).fetchone()
         return None if row is None else Link(*row)
 
+    def links_of(self, purpose: str, account: str) -> list[str]:
+        """Return the values of an account's links that can still be used, sorted."""
+        with self._file.turn() as database:
+            rows = database.execute(
+                "SELECT DISTINCT value FROM link"
+                " WHERE purpose = ? AND account = ? AND expires > ? ORDER BY value",
+                (purpose, account, self._now()),
+            ).fetchall()
+        return [value for (value,) in rows]
+
     def forget_links(self, account: str, purpose: str = LOGIN) -> None:
         """Forget the links of an account: its password was changed."""
         with self._file.turn(durable=True) as database:

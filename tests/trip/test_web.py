@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import smtplib
 import socket
 import sqlite3
 import ssl
@@ -121,6 +122,25 @@ def test_a_link_of_the_command_logs_in(office, browser, command):
     assert visitor.ask("POST", "/link", token=path.partition("token=")[2]) == 303
     assert visitor.ask("GET", "/") == 200
     assert ANNA in visitor.text
+    office.check()
+
+
+def test_a_forward_is_confirmed_by_a_letter(office, browser):
+    bert = office.account("bert@example.net", PASSWORD)
+    owner = browser(office.ports["web"])
+    owner.log_in()
+    owner.ask("GET", "/forward")
+    assert owner.ask("POST", "/forward", target=bert.address) == 303
+    (letter,) = office.collect(bert)
+    token = re.search(rb"token=3D(\S{43})", letter.replace(b"=\r\n", b"")) or re.search(
+        rb"token=(\S{43})", letter
+    )
+    target = browser(office.ports["web"])
+    assert target.ask("POST", "/forward/confirm", token=token[1].decode()) == 200, target.text
+    with smtplib.SMTP("127.0.0.1", office.smtp) as client:
+        client.sendmail("x@example.org", [ANNA], b"Subject: to both\r\n\r\nx\r\n")
+    (copy,) = office.collect(bert)
+    assert b"Subject: to both" in copy
     office.check()
 
 

@@ -20,6 +20,7 @@ from postoffice.doctor.findings import Finding
 from postoffice.doctor.site import site_of
 from postoffice.model.address import Quota
 from postoffice.model.envelope import Client
+from postoffice.model.errors import TemporaryFailure
 from postoffice.model.mail_policy import DEFAULT_POLICY
 from postoffice.protocol.scram import derive
 from postoffice.store.maildir_store import MaildirStore
@@ -46,6 +47,7 @@ class Site:
 
     def __init__(self, folder) -> None:
         self.clock = Clock()
+        self.letters: list[tuple[str, bytes]] = []
         self.directory = MemoryDirectory()
         finish(self.directory.add_domain("example.net"))
         for name in (ANNA, BERT, ADMIN):
@@ -91,8 +93,17 @@ class Site:
             "postmaster@example.net",
             DEFAULT_POLICY,
             self.administration(folder, executor),
+            f"https://{HOST}",
+            self.send_letter,
+            way_out=True,
         )
         self.application = make_application(self.context)
+
+    async def send_letter(self, own: str, to: str, text: bytes) -> None:
+        """Keeps the letter; one to nobody cannot be delivered."""
+        if to.startswith("nobody@"):
+            raise TemporaryFailure("nobody is there")
+        self.letters.append((to, text))
 
     def administration(self, folder, executor) -> Administration:
         """What administrators work with: a store and a queue in memory."""
@@ -139,6 +150,7 @@ class Site:
     def logged_in(self, account: str = ANNA, client: Client = AWAY) -> Browser:
         browser = self.browser(client)
         assert browser.log_in(account).status == 303
+        browser.account = account
         return browser
 
 
@@ -150,6 +162,7 @@ class Browser:
         self.client = client
         self.cookies: dict[str, str] = {}
         self.csrf = ""
+        self.account = ""
         self.headers = {
             "host": HOST if client.encrypted else "localhost:8025",
             "sec-fetch-site": "same-origin",

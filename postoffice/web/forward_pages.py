@@ -1,0 +1,203 @@
+"""
+Where an owner's mail goes: forwards, each confirmed by a letter to its target.
+
+Without the letter anybody who finds an open browser could send mail to strangers, who did not ask
+for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from secrets import token_hex
+from typing import cast
+
+from postoffice.accounts.address_checks import AddressRefused
+from postoffice.accounts.forward_changes import save_forward
+from postoffice.interfaces import IAddressRegister
+from postoffice.model.address import Account, Address, NotAnAddress
+from postoffice.model.errors import PostOfficeError
+from postoffice.web.context import WebContext
+from postoffice.web.pages import Pages
+from postoffice.web.routes import ANYONE, OWNER, Route
+from postoffice.web.values import NotServed, Response, redirect
+from postoffice.web.visit import Visit
+from postoffice.web.web_db import FORWARD
+
+FORWARD_PAGE, CONFIRM_PAGE = "/forward", "/forward/confirm"
+#: Seconds for which the target of a forward can confirm it, and targets of one account at most.
+LASTS, TARGETS = 7 * 86400.0, 10
+
+
+class ForwardPages:
+    """The page of forwards, and the one that their targets see."""
+
+    def __init__(self, context: WebContext, pages: Pages) -> None:
+        self._context = context
+        self._state = context.state
+        self._pages = pages
+
+    def routes(self) -> Sequence[Route]:
+        """Return the routes."""
+        return (
+            Route("GET", FORWARD_PAGE, OWNER, self.shown),
+            Route("POST", FORWARD_PAGE, OWNER, self.propose, confirm=FORWARD_PAGE),
+            Route("POST", "/forward/remove", OWNER, self.remove),
+            Route("POST", "/forward/copy", OWNER, self.keep_copy, confirm=FORWARD_PAGE),
+            Route("GET", CONFIRM_PAGE, ANYONE, self.asked),
+            Route("POST", CONFIRM_PAGE, ANYONE, self.confirmed),
+        )
+
+    async def shown(self, visit: Visit) -> Response:
+        """Show where mail goes, and what waits for its target's answer."""
+        waiting = await self._state.executor.run(
+            self._state.web_db.links_of, FORWARD, visit.owner.address
+        )
+        known = {one.normal for one in visit.owner.forward}
+        return self._pages.page(
+            visit,
+            "forward.html",
+            targets=[str(one) for one in visit.owner.forward],
+            waiting=[one for one in waiting if one not in known],
+            writable=await self._register(visit.owner) is not None,
+        )
+
+    async def _register(self, account: Account) -> IAddressRegister | None:
+        found = await self._context.directory.register_of(account.address)
+        return cast(IAddressRegister, found) if IAddressRegister.providedBy(found) else None
+
+    async def _save(self, account: Account, targets: Sequence[Address], keep_copy: bool) -> None:
+        """Save where an account's mail goes.  Raises AddressRefused, NotServed."""
+        register = await self._register(account)
+        if register is None:
+            raise NotServed(404, "Your account is kept elsewhere, and cannot be changed here.")
+        context = self._context
+        await save_forward(
+            register,
+            context.directory,
+            account,
+            targets,
+            keep_copy,
+            context.postmaster,
+            way_out=context.way_out,
+        )
+
+    # -- the owner ---------------------------------------------------------------------------
+
+    async def propose(self, visit: Visit) -> Response:
+        """Send a letter to a new target; mail goes there when it is confirmed."""
+        session, account = visit.own_session, visit.owner
+        try:
+            target = Address.parse(visit.filled("target"))
+        except NotAnAddress:
+            session.say(visit.text("That is no mail address."), "failed")
+            return redirect(FORWARD_PAGE)
+        if target.normal in {account.address, *(one.normal for one in account.forward)}:
+            session.say(visit.text("Mail goes there already."), "failed")
+        elif len(account.forward) >= TARGETS or not self._state.letters.spend(account.address):
+            text = "These are too many addresses, or too many letters in a day."
+            session.say(visit.text(text), "failed")
+        else:
+            await self._send(visit, target)
+        return redirect(FORWARD_PAGE)
+
+    async def _send(self, visit: Visit, target: Address) -> None:
+        run, web_db = self._state.executor.run, self._state.web_db
+        owner = visit.owner.address
+        token = await run(web_db.make_link, FORWARD, owner, target.normal, LASTS)
+        link = f"{self._context.page}{CONFIRM_PAGE}?token={token}"
+        letter = self._letter(visit, target, link)
+        try:
+            await self._context.send_letter(f"forward-{token_hex(6)}", target.normal, letter)
+        except PostOfficeError:
+            await run(web_db.use_link, FORWARD, token)
+            text = "The letter to this address cannot be delivered, so mail does not go there."
+            visit.own_session.say(visit.text(text), "failed")
+            return
+        self._context.note_change(visit, f"forward to {target.normal} proposed")
+        text = "A letter is on its way. Mail goes there as soon as the link in it was used."
+        visit.own_session.say(visit.text(text))
+
+    def _letter(self, visit: Visit, target: Address, link: str) -> bytes:
+        """Write the letter to a target, in the language of the owner."""
+        message = EmailMessage(policy=SMTP.clone(utf8=not target.ascii))
+        host = self._context.hostname
+        message["From"] = f"Postoffice <{self._context.postmaster}>"
+        message["To"] = str(target)
+        message["Subject"] = visit.text("Do you want the mail of %(who)s?", who=visit.owner.address)
+        now = datetime.fromtimestamp(self._state.now()).astimezone()
+        message["Date"] = format_datetime(now)
+        message["Message-ID"] = f"<{token_hex(12)}@{host}>"
+        message["Auto-Submitted"] = "auto-generated"
+        facts = {"who": visit.owner.address, "target": str(target), "link": link}
+        message.set_content(
+            visit.text("%(who)s wants to forward mail to %(target)s.", **facts)
+            + "\n\n"
+            + visit.text("If you want to get it, open this link within a week:")
+            + f"\n\n{link}\n\n"
+            + visit.text("If you do not know about this, do nothing: no mail will come.")
+            + "\n"
+        )
+        return bytes(message)
+
+    async def remove(self, visit: Visit) -> Response:
+        """Send no mail to a target any more."""
+        gone = visit.request.filled("target")
+        left = [one for one in visit.owner.forward if str(one) != gone]
+        if len(left) < len(visit.owner.forward):
+            try:
+                await self._save(visit.owner, left, visit.owner.keep_copy)
+            except AddressRefused as why:
+                self._say_refused(visit, why)
+                return redirect(FORWARD_PAGE)
+            self._context.note_change(visit, f"forward to {gone} removed")
+            visit.own_session.say(visit.text("No mail goes there any more."))
+        return redirect(FORWARD_PAGE)
+
+    async def keep_copy(self, visit: Visit) -> Response:
+        """Say whether mail that is forwarded stays here, too."""
+        keeps = visit.filled("copy") == "yes"
+        try:
+            await self._save(visit.owner, visit.owner.forward, keeps)
+        except AddressRefused as why:
+            self._say_refused(visit, why)
+            return redirect(FORWARD_PAGE)
+        self._context.note_change(visit, f"forward keeps a copy: {'yes' if keeps else 'no'}")
+        visit.own_session.say(visit.text("That is saved."))
+        return redirect(FORWARD_PAGE)
+
+    def _say_refused(self, visit: Visit, why: AddressRefused) -> None:
+        text = visit.text("This was refused: %(why)s", why=str(why))
+        visit.own_session.say(text, "failed")
+
+    # -- the target --------------------------------------------------------------------------
+
+    async def asked(self, visit: Visit) -> Response:
+        """Show the target of a forward whose mail it would get; only the button confirms."""
+        token = visit.request.asked("token")
+        found = await self._state.executor.run(self._state.web_db.look_at_link, FORWARD, token)
+        if found is None:
+            raise NotServed(404, "This link is unknown, was used before, or is too old.")
+        return self._pages.page(
+            visit, "confirm.html", owner=found.account, target=found.value, token=token
+        )
+
+    async def confirmed(self, visit: Visit) -> Response:
+        """Forward mail to the target that has confirmed it."""
+        token = visit.request.filled("token")
+        found = await self._state.executor.run(self._state.web_db.use_link, FORWARD, token)
+        account = None if found is None else await self._context.directory.find(found.account)
+        if found is None or account is None:
+            raise NotServed(404, "This link is unknown, was used before, or is too old.")
+        target = Address.parse(found.value)
+        if target.normal not in {one.normal for one in account.forward}:
+            try:
+                await self._save(account, [*account.forward, target], account.keep_copy)
+            except AddressRefused as why:
+                raise NotServed(403, str(why)) from why
+            what = f"forward to {target.normal} confirmed"
+            self._context.note_change(visit, what, account.address, by=target.normal)
+        return self._pages.page(visit, "confirmed.html", owner=account.address)
