@@ -75,7 +75,7 @@ def read(folder: int, name: str) -> list[Line] | None:
         fd = os.open(name, os.O_RDONLY | FILE_FLAGS, dir_fd=folder)
     except FileNotFoundError:
         return None
-    with open(fd, encoding="utf-8") as file:
+    with open(fd, encoding="utf-8", errors="replace") as file:
         for text in file:
             with suppress(ValueError):  # a line that a crash has cut
                 line = json.loads(text)

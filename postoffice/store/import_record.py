@@ -56,7 +56,7 @@ def imported(folder: str) -> Imported:
 
 def read(path: str) -> Iterator[Line]:
     """The lines of a record; a line that a crash has cut is left out.  Raises OSError."""
-    with suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+    with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             with suppress(ValueError):
                 found = json.loads(line)

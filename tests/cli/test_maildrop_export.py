@@ -320,6 +320,18 @@ def test_what_moves_or_goes_meanwhile(ask, ann, monkeypatch, form):
     assert exported(ask, ANN, "out", "--format", form)["messages"] == 3
 
 
+def test_damaged_lines_of_records_are_left_out(ask, ann, tmp_path):
+    exported(ask, ANN, "out")
+    for path, command in (
+        (tmp_path / "out" / export_maildir.RECORD, ("export", ANN, "out")),
+        (ann / "postoffice.imported", ("import", ANN, "out")),
+    ):
+        with path.open("ab") as file:
+            file.write(b'{"n": 9, "uidl": "x\xff\n\0\0\0\n[1]\n{"n": "a"}\n')
+        (said,) = ask("maildrop", *command)["maildrops"]
+        assert (said["messages"], said["there"]) == (0, 4)
+
+
 @pytest.mark.parametrize("form", ["maildir", "mbox"])
 def test_a_target_of_another_user_is_refused(ask, ann, tmp_path, monkeypatch, form):
     exported(ask, ANN, "out", "--format", form)
