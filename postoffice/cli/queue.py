@@ -151,7 +151,7 @@ async def list_queue(context: CommandContext, limit: int, **which: Any) -> Answe
     Options select those that fit all of them.
 
     STATE is sending, waiting (for its next attempt), unreachable (its destination does not
-    answer; it is probed, and then all its mail is sent), or held.
+    answer; it is probed, and then all its mail is sent), paused (its domain is), or held.
 
     With --json: messages: each with id, sender, login, recipients, octets, state, came, next,
     expires, attempts, reply, via, held; and total.

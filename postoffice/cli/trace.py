@@ -20,7 +20,7 @@ from postoffice.logs.sentences import sentence
 from postoffice.logs.story import Story, find
 from postoffice.logs.whereabouts import Whereabouts, whereabouts
 from postoffice.model.errors import PostOfficeError
-from postoffice.queue.queue_db import ACTIVE, QUEUE, QueueDB, Row
+from postoffice.queue.queue_db import ACTIVE, PARKED, PAUSED, QUEUE, QueueDB, Row
 from postoffice.queue.selection import Selection
 
 #: The unit of systemd whose journal is read.
@@ -114,6 +114,14 @@ def _waiting(context: CommandContext, stories: list[Story]) -> dict[str, list[Ro
     return rows
 
 
+#: What a message waits for that has no time for its next attempt.
+_WAITS = {
+    ACTIVE: "; it is being sent",
+    PARKED: "; its server is unreachable",
+    PAUSED: "; its domain is paused",
+}
+
+
 def _next_try(where: Whereabouts, rows: list[Row]) -> tuple[float | None, str]:
     """When a recipient in the queue is tried next (Unix time), and it in words."""
     if where.state != "queued":
@@ -124,10 +132,7 @@ def _next_try(where: Whereabouts, rows: list[Row]) -> tuple[float | None, str]:
                 return None, "; it is held"
             if row.next < ACTIVE:
                 return row.next, f"; the next try is at {moment(row.next)}"
-            return (
-                None,
-                "; it is being sent" if row.next == ACTIVE else "; its server is unreachable",
-            )
+            return None, _WAITS[row.next]
     return None, ""
 
 

@@ -27,7 +27,7 @@ from postoffice.outbound import schedule
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.destinations import Change, Held, Item, WriteLetter
 from postoffice.queue.outcome_log import log_replies
-from postoffice.queue.queue_db import ACTIVE, PARKED, Row
+from postoffice.queue.queue_db import ACTIVE, PARKED, PAUSED, Row
 from postoffice.queue.rows import Rows
 from postoffice.util.event_log import EventLogger
 from postoffice.util.shield import start_work
@@ -249,7 +249,7 @@ class Outcomes:
             self.forget(held, [(row.name, row.lane)])
 
     def park(self, item: Item, reply: PeerReply | None) -> None:
-        """Let an item wait in ``queue.db`` until its destination is reachable again."""
+        """Let an item wait in ``queue.db`` until its destination answers, or is not paused."""
         if reply is not None:
             replies = dict.fromkeys(item.indexes, reply)
             log_replies(item.held.message, replies, "", event=log_events.RECIPIENT_DEFERRED)
@@ -257,7 +257,7 @@ class Outcomes:
             item.held,
             item.lane.key,
             [*item.later, *item.indexes],
-            PARKED,
+            PAUSED if reply is None else PARKED,
             attempts=item.attempts + (reply is not None),
             reply=reply,
             last=self._now(),

@@ -18,8 +18,9 @@ from postoffice.util.sqlite_file import SQLiteFile
 
 #: The name of the file, in the state folder.
 QUEUE = "queue.db"
-#: ``next`` of a row that is being sent, and of one whose destination does not answer.
-ACTIVE, PARKED = 4e15, 8e15
+#: ``next`` of a row that is being sent, of one whose destination does not answer, and of one whose
+#: domain is paused.
+ACTIVE, PARKED, PAUSED = 4e15, 8e15, 12e15
 #: Names in one SQL statement.
 SOME = 500
 
@@ -253,11 +254,11 @@ class QueueDB(SQLiteFile):
             return dict(db.execute("SELECT lane, count(*) FROM waiting GROUP BY lane").fetchall())
 
     def unpark(self, domain: str, now: float) -> None:
-        """Let parked rows for a domain ("*": for all) go at ``now``."""
+        """Let parked and paused rows for a domain ("*": for all) go at ``now``."""
         which, values = in_domain(domain)
-        update = f"UPDATE waiting SET next = ? WHERE next = ? AND (? = '*' OR {which})"  # noqa: S608
+        update = f"UPDATE waiting SET next = ? WHERE next IN (?, ?) AND (? = '*' OR {which})"  # noqa: S608
         with self.turn() as db:
-            db.execute(update, (now, PARKED, domain, *values))
+            db.execute(update, (now, PARKED, PAUSED, domain, *values))
 
     def expired(self, now: float, most: int) -> list[Row]:
         """Take rows that are to be given up, and are not being sent."""

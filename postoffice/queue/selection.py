@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
-from postoffice.queue.queue_db import ACTIVE, PARKED, in_domain, like
+from postoffice.queue.queue_db import ACTIVE, PARKED, PAUSED, in_domain, like
 
 #: The states of a message, as an administrator sees them.
-STATES = ("sending", "waiting", "unreachable", "held")
+STATES = ("sending", "waiting", "unreachable", "paused", "held")
 _OF_STATE = {
     "sending": f"held = '' AND next = {ACTIVE!r}",
     "waiting": f"held = '' AND next < {ACTIVE!r}",
     "unreachable": f"held = '' AND next = {PARKED!r}",
+    "paused": f"held = '' AND next = {PAUSED!r}",
     "held": "held != ''",
 }
 
@@ -93,4 +94,6 @@ def state_of(next_at: float, held: str) -> str:
         return "held"
     if next_at == ACTIVE:
         return "sending"
+    if next_at == PAUSED:
+        return "paused"
     return "unreachable" if next_at == PARKED else "waiting"

@@ -145,6 +145,10 @@ def test_bounce_tells_the_sender(office):
 def test_a_paused_domain_waits_over_a_restart(office):
     finish(office.manager.pauses.pause("x.example", 0.0))
     office.queue.commit("n1", message("a@x.example", "b@y.example"))
+    [row] = select(office, state="paused")
+    assert (row.recipients, state_of(row.next, row.held)) == ("a@x.example", "paused")
+    assert not select(office, state="unreachable")
+    assert not select(office, state="waiting")
     office.restart()
     office.pass_time(HOUR, MINUTE)
     assert office.relay.transactions == [("m", ["b@y.example"])]
