@@ -2,7 +2,10 @@
 """
 Draw how much better the post office is than each peer, from the figures of a run.
 
-    bench/run.py --rounds 5 --json results.json post10 post50 steady login
+    bench/run.py --rounds 5 --plot docs/performance.svg post10 post50 steady login
+
+measures and draws; what --json has kept is drawn again by
+
     bench/picture.py results.json docs/performance.svg
 
 A bar is the ratio of the medians; the thin line goes from the worst to the best
@@ -96,12 +99,15 @@ def draw(facts: dict) -> str:
     rounds = len(results[next(iter(results))])
     what = f"{facts.get('cores')} cores, {facts.get('disk')}; medians of {rounds} rounds"
     legend.append(_text(10, y + 22, what, more='fill="#555"'))
-    size = f'width="{LEFT + WIDTH + 60}" height="{y + 34}"'
+    width, height = LEFT + WIDTH + 60, y + 34
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img"'
+    title = f"How many times as good as {' and '.join(peers)} the post office is"
     style = 'font-family="sans-serif" font-size="12"'
     body = "\n".join([*grid, *parts, *legend])
     background = '<rect width="100%" height="100%" fill="white"/>'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n{background}\n{body}\n</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n'
+        f"<title>{escape(title)}</title>\n{background}\n{body}\n</svg>\n"
     )
 
 

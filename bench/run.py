@@ -26,6 +26,7 @@ from pathlib import Path
 
 from disk import disk, syncs_per_second
 from offices import OFFICES, Office, Ours
+from picture import draw
 from stages import STAGES, measure
 from table import FIGURES, busy_tools, table
 
@@ -71,16 +72,33 @@ def leave(number: int, frame: object) -> None:
 class Results:
     """The figures so far; a run that is interrupted keeps those of the rounds that ended."""
 
-    def __init__(self, offices: dict[str, type[Office]], names: list[str], path: Path | None):
+    def __init__(
+        self,
+        offices: dict[str, type[Office]],
+        names: list[str],
+        path: Path | None,
+        drawing: Path | None = None,
+    ):
         self.rounds: dict[str, list[dict]] = {office.name: [] for office in offices.values()}
         self.facts: dict[str, object] = {}
         self._names = names
         self._path = path
+        self._drawing = drawing
 
     def add(self, office: type[Office], figures: dict) -> None:
         self.rounds[office.name].append(figures)
         if self._path:
-            self._path.write_text(json.dumps(self.facts | {"results": self.rounds}, indent=1))
+            self._path.write_text(json.dumps(self._whole, indent=1))
+
+    @property
+    def _whole(self) -> dict:
+        return self.facts | {"results": self.rounds}
+
+    def draw(self) -> None:
+        """Draw what was measured of us and of peers, if that is wanted."""
+        if self._drawing and all(self.rounds.values()):
+            self._drawing.write_text(draw(self._whole), encoding="utf-8")
+            print(f"The picture: {self._drawing}")
 
     def show(self, rounds: int) -> None:
         if not any(self.rounds.values()):
@@ -116,6 +134,7 @@ def main() -> None:
     )
     parser.add_argument("--python", default=sys.executable, help="with postoffice installed")
     parser.add_argument("--json", type=Path, help="write all figures of all rounds here")
+    parser.add_argument("--plot", type=Path, help="draw the ratios to the peers here, as SVG")
     options = parser.parse_args()
     stages = {stage.__name__: figures for stage, figures in STAGES.items()}
     for stage in set(options.figures) & set(stages):
@@ -133,7 +152,9 @@ def main() -> None:
         signal.signal(number, leave)
     offices = choose_offices(options.offices.split(","))
     names = [name for name in FIGURES if name in wanted]
-    results = Results(offices, names, options.json)
+    results = Results(offices, names, options.json, options.plot)
+    if options.plot and len(offices) < 2:
+        parser.error("--plot compares with peers: none of them is here, or chosen")
     found = versions(options.python)
     with disk(8, wanted=os.geteuid() == 0 and not options.short) as (folder, what):
         print(f"on {what}; {os.cpu_count()} cores", flush=True)
@@ -159,6 +180,7 @@ def main() -> None:
                     results.add(office, measure(office, where, scale, measured))
         finally:
             results.show(rounds)
+            results.draw()
 
 
 if __name__ == "__main__":

@@ -42,3 +42,29 @@ def test_only_what_was_measured_of_both_is_drawn(picture):
 def test_the_scale_ends_at_its_ends(picture):
     assert picture.at(0.01) == picture.LEFT
     assert picture.at(1000) == picture.LEFT + picture.WIDTH
+
+
+def test_a_run_draws_it_in_the_end(picture, tmp_path, monkeypatch):
+    """``bench/run.py --plot``: with figures of us and of a peer, and not before."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    spec = importlib.util.spec_from_file_location("bench_run", BENCH / "run.py")
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+
+    class Ours:
+        name = "postoffice"
+
+    class Pair:
+        name = "Postfix + Dovecot"
+
+    drawing = tmp_path / "performance.svg"
+    results = run.Results({"ours": Ours, "pair": Pair}, ["post10"], None, drawing)
+    results.facts = {"cores": 2, "disk": "ext4"}
+    results.add(Ours, {"post10": 1000.0})
+    results.draw()
+    assert not drawing.exists()
+    results.add(Pair, {"post10": 250.0})
+    results.draw()
+    [title] = ElementTree.parse(drawing).getroot().iter("{http://www.w3.org/2000/svg}title")
+    assert title.text == "How many times as good as Postfix + Dovecot the post office is"
+    assert "4.0" in drawing.read_text()

@@ -116,7 +116,7 @@ class Installation:
             "state": "state" if wishes.state == state else wishes.state,
         }
         if wishes.user is not None:
-            values |= {f"listeners.{name}": [place] for name, place in _public_places().items()}
+            values |= {f"listeners.{name}": [place] for name, place in public_places().items()}
         if certificate is not None:
             values["tls.certificates"] = [certificate]
             values |= {"user": wishes.user} if wishes.user is not None else {}
@@ -261,7 +261,7 @@ class Installation:
         return privileges.acting(privileges.owner_of(settings.user, settings.state))
 
 
-def _public_places() -> dict[str, str]:
+def public_places() -> dict[str, str]:
     """Return where the services listen for the world: IPv6 and IPv4, if there is IPv6."""
     kind = "tcp6" if _has_ipv6() else "tcp"
     ports = {"smtp": 25, "submission": 587, "submissions": 465, "pop3s": 995}
