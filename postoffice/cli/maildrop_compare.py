@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import click
@@ -13,32 +15,64 @@ from postoffice.cli.maildrop_list import named
 from postoffice.cli.old_server import OldServerOptions, is_url, old_server_options
 from postoffice.cli.output import counted
 from postoffice.cli.parameters import ADDRESS
+from postoffice.cli.pop3_import import parallel_options
 from postoffice.cli.progress import Progress
+from postoffice.cli.sources import Source, sources
 from postoffice.interfaces import IMaildropIntake, IMaildropReader, ImportedMessage
 from postoffice.model.address import Address
+from postoffice.model.errors import PostOfficeError
 from postoffice.moving.compare import Compared, Comparison
 from postoffice.moving.comparison import EXPLAINED, KINDS, NEW, WRONG
-from postoffice.moving.pop3_import import OldAccount
-from postoffice.pop3.client_connection import POP3Failed
-from postoffice.pop3.client_server import NotAServer
+from postoffice.moving.old_sessions import OldAccount, OldSessions, Stop, Stopped
+from postoffice.moving.patience import Patience
+from postoffice.moving.pool import run_all
+from postoffice.pop3.client_connection import POP3Connection
 from postoffice.store.import_record import FILE, manifest
 
 #: So many differences of each kind are shown; --json has all.
 MOST = 20
 
 
+@dataclass
+class _Compared:
+    """One maildrop, the other side of it, and what became of the comparison."""
+
+    address: str
+    against: str
+    account: OldAccount | None
+    record: dict[str, ImportedMessage]
+    compared: Compared = field(default_factory=lambda: Compared(0, 0))
+    error: str = ""
+    done: int = 0
+    all: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {kind: len(self.compared.of_kind(kind)) for kind in KINDS}
+
+    @property
+    def well(self) -> bool:
+        return not self.error and not self.counts[WRONG]
+
+
 @command("compare")
-@click.argument("address", type=ADDRESS)
+@click.argument("address", type=ADDRESS, required=False)
 @click.option(
-    "--against",
-    metavar="URL|FILE",
-    required=True,
-    help="The old server, or the record of an import or export.",
+    "--against", metavar="URL|FILE", help="The old server, or the record of an import or export."
 )
 @click.option("--full", is_flag=True, help="Compare whole texts, not only the headers.")
+@click.option("--from-csv", metavar="FILE", help="Compare many: a file with address and source.")
+@parallel_options
 @old_server_options
 async def compare(
-    context: CommandContext, address: Address, against: str, full: bool, **old: Any
+    context: CommandContext,
+    address: Address | None,
+    against: str | None,
+    full: bool,
+    from_csv: str | None,
+    parallel: int,
+    patience: int,
+    **old: Any,
 ) -> Answer:
     """
     Compare a maildrop with the old server.
@@ -53,45 +87,48 @@ async def compare(
     Status field, or a message that its owner has deleted here; or new since the import.  If
     anything is wrong, the exit code is 1.
 
-    With --json: address, against, full, there and here (messages), same, wrong, explained
-    and new (how many), warnings, and differences: each with kind, what, uidl and text.
+    With --json: full, and maildrops: each with address, against, there and here (messages),
+    same, wrong, explained and new (how many), warnings, differences (each with kind, what,
+    uidl and text), and error or null.
     """
-    account, record = _other_side(OldServerOptions(**old), address, against)
+    options = OldServerOptions(**old)
+    password = options.password()
+    given = sources(address, against, from_csv, "ADDRESS and --against")
+    every = [_other_side(options, password, one) for one in given]
     settings = context.settings()
+    stop = Stop()
     async with context.open(settings) as plugins:
         store = plugins.store
         if not IMaildropIntake.providedBy(store):
             raise Refused("a store of this kind does not support this command")
-        drop = await named(plugins, settings, address)
-        reader = cast(IMaildropIntake, store).reader(drop.name)
-        compared = _compare(reader, account, record, full)
-    counts = {kind: len(compared.of_kind(kind)) for kind in KINDS}
-    where = str(account.server) if account is not None else against
-    data = {
-        "address": address.normal,
-        "against": against,
-        "full": full,
-        "there": compared.there,
-        "here": compared.here,
-        "same": compared.same,
-        **counts,
-        "warnings": compared.warnings,
-        "differences": [one._asdict() for one in compared.differences],
-    }
-    lines = list(_lines(address.normal, where, compared, counts))
-    return Answer(data, lines, REFUSED if counts[WRONG] else 0)
+        jobs = []
+        for one in every:
+            try:
+                drop = await named(plugins, settings, Address.parse(one.address))
+            except (Refused, PostOfficeError) as error:
+                one.error = str(error) or type(error).__name__
+                continue
+            reader = cast(IMaildropIntake, store).reader(drop.name)
+            jobs.append(partial(_run, one, reader, full, Patience(patience), stop))
+        with Progress("comparing messages") as progress:
+
+            def step() -> None:
+                progress.at(sum(one.done for one in every), sum(one.all for one in every))
+
+            run_all(jobs, parallel, stop, step)
+    data = {"full": full, "maildrops": [_data(one) for one in every]}
+    lines = [line for one in every for line in _lines(one)]
+    return Answer(data, lines, 0 if all(one.well for one in every) else REFUSED)
 
 
-def _other_side(
-    options: OldServerOptions, address: Address, against: str
-) -> tuple[OldAccount | None, dict[str, ImportedMessage]]:
-    """The account at the old server, or what a record says."""
-    if is_url(against):
-        try:
-            return options.account(against, address.normal, options.password()), {}
-        except NotAServer as why:
-            raise Refused(str(why)) from why
-    path = os.path.join(against, FILE) if os.path.isdir(against) else against
+def _other_side(options: OldServerOptions, password: str, one: Source) -> _Compared:
+    """The account at the old server, or what a record says.  Raises Refused."""
+    name = one.address.normal
+    if is_url(one.source):
+        with one.checked():
+            account = options.account(one.source, name, one.password or password)
+        return _Compared(name, one.source, account, {})
+    path = os.path.join(one.source, FILE) if os.path.isdir(one.source) else one.source
     try:
         with open(path, "rb"):
             record = manifest(path)
@@ -101,29 +138,55 @@ def _other_side(
         raise Refused(f"reading {path} failed: it is not UTF-8") from error
     if not record:
         raise Refused(f"{path} is no record of an import: no line in it has n and uidl")
-    return None, record
+    return _Compared(name, one.source, None, record)
 
 
-def _compare(
-    reader: IMaildropReader,
-    account: OldAccount | None,
-    record: dict[str, ImportedMessage],
-    full: bool,
-) -> Compared:
-    with Progress("comparing messages") as progress:
-        comparison = Comparison(reader, full=full, step=progress.at)
-        if account is None:
-            return comparison.with_manifest(record)
-        try:
-            with account.connection() as connection:
-                compared = comparison.with_server(connection.connect())
-                connection.quit()
-        except POP3Failed as failed:
-            raise Refused(f"{account.server}: {failed}") from failed
-        return compared
+def _run(
+    one: _Compared, reader: IMaildropReader, full: bool, patience: Patience, stop: Stop
+) -> None:
+    """Compare one, on a thread of its own."""
+
+    def step(done: int, of: int) -> None:
+        one.done, one.all = done, of
+        if stop.is_set:
+            raise Stopped
+
+    def work(connection: POP3Connection) -> None:
+        one.compared = Comparison(reader, full=full, step=step).with_server(connection)
+
+    try:
+        if one.account is None:
+            comparison = Comparison(reader, full=full, step=step)
+            one.compared = comparison.with_manifest(one.record)
+        else:
+            OldSessions(one.account, patience, stop, stop.wait).run(work)
+    except Stopped:
+        one.error = "it was stopped"
+    except PostOfficeError as error:
+        one.error = str(error) or type(error).__name__
 
 
-def _lines(name: str, where: str, compared: Compared, counts: dict[str, int]) -> Iterator[str]:
+def _data(one: _Compared) -> dict[str, object]:
+    compared = one.compared
+    return {
+        "address": one.address,
+        "against": one.against,
+        "there": compared.there,
+        "here": compared.here,
+        "same": compared.same,
+        **one.counts,
+        "warnings": compared.warnings,
+        "differences": [each._asdict() for each in compared.differences],
+        "error": one.error or None,
+    }
+
+
+def _lines(one: _Compared) -> Iterator[str]:
+    name, compared, counts = one.address, one.compared, one.counts
+    if one.error:
+        yield f"{name}: comparison failed: {one.error}"
+        return
+    where = str(one.account.server) if one.account is not None else one.against
     yield (
         f"{name}: {counted(compared.there, 'message')} at {where}, {compared.here} here: "
         f"{compared.same} the same, {counts[WRONG]} wrong, {counts[EXPLAINED]} explained, "
@@ -132,6 +195,6 @@ def _lines(name: str, where: str, compared: Compared, counts: dict[str, int]) ->
     yield from (f"{name}: warning: {why}" for why in compared.warnings)
     for kind in KINDS:
         found = compared.of_kind(kind)
-        yield from (f"{name}: {kind}: {one.uidl}: {one.text}" for one in found[:MOST])
+        yield from (f"{name}: {kind}: {each.uidl}: {each.text}" for each in found[:MOST])
         if len(found) > MOST:
             yield f"{name}: and {len(found) - MOST} more that are {kind}"

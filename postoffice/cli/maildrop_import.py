@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import cast
 
 import click
 
-from postoffice.cli import import_gone, pop3_import, records
+from postoffice.cli import import_gone, pop3_import
 from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
 from postoffice.cli.import_gone import remove_gone_option, removed_words
 from postoffice.cli.maildrop_list import named
@@ -18,21 +18,15 @@ from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.pop3_import import LiveImport, LiveOptions
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import over_quota
+from postoffice.cli.sources import sources
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IMaildropImport, ImportResult, ImportSource
 from postoffice.model.address import Address
 from postoffice.model.errors import MaildropLocked, PostOfficeError
-from postoffice.pop3.client_server import NotAServer
 
 #: Whose Maildir it is, or the kind of an mbox: "maildir" to find out.
 KINDS = ("maildir", "dovecot", "courier", "qmail", "mbox", "mboxrd")
-COLUMNS: dict[str, Callable[[str], object]] = {
-    "address": Address.parse,
-    "source": str,
-    "uidls": str,
-    "password": str,
-}
 #: So many problems of one maildrop are shown; --json has all.
 MOST = 10
 
@@ -150,37 +144,12 @@ def _imports(
     path: str | None,
 ) -> Iterator[_Import | LiveImport]:
     password = options.old.password()
-    if path is None:
-        if address is None or source is None:
-            raise click.UsageError("give ADDRESS and SOURCE, or --from-csv")
-        try:
-            live = pop3_import.live_import(options, address, source, password)
-        except NotAServer as why:
-            raise Refused(str(why)) from why
-        yield live or _of_files(common, address, source, common.uidls)
-        return
-    if address is not None:
-        raise click.UsageError("ADDRESS and --from-csv exclude one another")
-    try:
-        with open(path, "rb") as file:
-            for record in records.read(file, records.CSV, list(COLUMNS), lambda _: None):
-                if isinstance(record, records.BadRecord):
-                    raise record
-                values = records.parsed(record, COLUMNS)
-                if not {"address", "source"} <= values.keys():
-                    raise records.BadRecord(record.line, "it needs an address and a source")
-                address, source = cast(Address, values["address"]), str(values["source"])
-                said = str(values.get("password", password))
-                try:
-                    live = pop3_import.live_import(options, address, source, said)
-                except NotAServer as why:
-                    raise records.BadRecord(record.line, str(why)) from why
-                table = str(values.get("uidls", ""))
-                yield live or _of_files(common, address, source, table)
-    except records.BadRecord as why:
-        raise Refused(f"{path}:{why.line}: {why}") from why
-    except OSError as error:
-        raise Refused(f"reading {path} failed: {error.strerror}") from error
+    for one in sources(address, source, path, "ADDRESS and SOURCE"):
+        with one.checked():
+            said = one.password or password
+            live = pop3_import.live_import(options, one.address, one.source, said)
+        uidls = one.uidls or (common.uidls if path is None else "")
+        yield live or _of_files(common, one.address, one.source, uidls)
 
 
 def _of_files(common: ImportSource, address: Address, source: str, uidls: str) -> _Import:

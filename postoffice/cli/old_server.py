@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 
 from postoffice.cli.command import Refused, with_options
-from postoffice.moving.pop3_import import OldAccount
+from postoffice.moving.old_sessions import OldAccount
 from postoffice.pop3.client_server import POP3URL, TLS_LEVELS, VERIFY, NotAServer
 
 T = TypeVar("T")

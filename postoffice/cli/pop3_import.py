@@ -24,16 +24,14 @@ from postoffice.interfaces import IMaildropIntake
 from postoffice.model.address import Address
 from postoffice.model.errors import MaildropLocked, PostOfficeError
 from postoffice.moving.deletion import delete_verified
+from postoffice.moving.old_sessions import OldAccount, Stop, Stopped
 from postoffice.moving.pool import run_all
 from postoffice.moving.pop3_import import (
     DATES,
     RECEIVED,
     ImportOptions,
     LiveResult,
-    OldAccount,
     POP3Import,
-    Stop,
-    Stopped,
 )
 
 T = TypeVar("T")
@@ -76,16 +74,6 @@ def live_options(function: Callable[..., T]) -> Callable[..., T]:
             help="Which dates messages from a POP3 server get.",
         ),
         click.option(
-            "--parallel", type=click.IntRange(1, 64), default=4, help="Accounts at once (4)."
-        ),
-        click.option(
-            "--patience",
-            type=click.IntRange(0, 86400),
-            default=1800,
-            metavar="SECONDS",
-            help="How long to wait for a server that refuses for the moment (1800).",
-        ),
-        click.option(
             "--delete-after-verify",
             is_flag=True,
             help="Delete at the POP3 server what is here and has the same text.",
@@ -97,7 +85,24 @@ def live_options(function: Callable[..., T]) -> Callable[..., T]:
             help="Import again after each so many seconds, until Ctrl-C.",
         ),
     )
-    return old_server_options(function)
+    return old_server_options(parallel_options(function))
+
+
+def parallel_options(function: Callable[..., T]) -> Callable[..., T]:
+    """Add --parallel and --patience."""
+    return with_options(
+        function,
+        click.option(
+            "--parallel", type=click.IntRange(1, 64), default=4, help="Accounts at once (4)."
+        ),
+        click.option(
+            "--patience",
+            type=click.IntRange(0, 86400),
+            default=1800,
+            metavar="SECONDS",
+            help="How long to wait for a server that refuses for the moment (1800).",
+        ),
+    )
 
 
 @dataclass

@@ -22,7 +22,7 @@ def delete_verified(done: POP3Import, reader: IMaildropReader) -> None:
     that is not here any more, because its owner has deleted it, stays.  Raises as ``run`` does.
     """
     deletion = Deletion(done.digests, done.writer, reader)
-    farewell = done.with_session(deletion.work)
+    farewell = done.sessions.run(deletion.work)
     if not farewell.ok:
         done.result.warnings.append(f"the old server may not have deleted all: {farewell}")
     done.result.deleted += deletion.marked

@@ -8,10 +8,9 @@ compared with what the old server has.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from postoffice.interfaces import (
     IImportWriter,
@@ -20,14 +19,14 @@ from postoffice.interfaces import (
     MessageDigest,
     Step,
 )
-from postoffice.model.errors import CannotImport, MaildropLocked
+from postoffice.model.errors import MaildropLocked
 from postoffice.moving.arrival import HEADER_MAXIMUM, arrived
 from postoffice.moving.old_list import Listed, OldList, list_all
+from postoffice.moving.old_sessions import OldAccount, OldSessions, Stop
 from postoffice.moving.patience import Patience
 from postoffice.pop3.client_commands import TEXT_MAXIMUM, Ended, Event, retr
 from postoffice.pop3.client_connection import POP3Connection, POP3Failed
 from postoffice.pop3.client_reply import ClientReply
-from postoffice.pop3.client_server import POP3Server
 from postoffice.store.maildrop_import import places
 
 #: A group is committed when it has so many messages or octets, or is so many seconds old.
@@ -37,19 +36,6 @@ TRIES = 3
 #: Seconds between two tries to commit while a session holds our maildrop.
 LOCKED = 2.0
 RECEIVED, NOW = DATES = ("received", "now")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OldAccount:
-    """An account at an old server."""
-
-    server: POP3Server
-    login: str
-    password: str = field(repr=False)
-
-    def connection(self) -> POP3Connection:
-        """A new connection, not opened yet."""
-        return POP3Connection(self.server, self.login, self.password)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,54 +65,13 @@ class LiveResult(ImportResult):
     doubtful: bool = False
 
 
-class Stopped(Exception):
-    """The import was stopped from outside; what is committed stays."""
-
-
-class Stop:
-    """Stops imports on other threads: they commit what is whole, and end."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._lock = threading.Lock()  # guards:
-        self._open: set[POP3Connection] = set()
-
-    def set(self) -> None:
-        """Stop now, also what waits for a server."""
-        self._event.set()
-        with self._lock:
-            for connection in self._open:
-                connection.abort()
-
-    @property
-    def is_set(self) -> bool:
-        return self._event.is_set()
-
-    def wait(self, seconds: float) -> None:
-        """Wait.  Raises Stopped."""
-        if self._event.wait(seconds):
-            raise Stopped
-
-    def opened(self, connection: POP3Connection) -> None:
-        """From now on ``set`` ends this connection."""
-        with self._lock:
-            self._open.add(connection)
-        if self._event.is_set():
-            connection.abort()
-
-    def closed(self, connection: POP3Connection) -> None:
-        """It has ended."""
-        with self._lock:
-            self._open.discard(connection)
-
-
 def unheard(done: int, of: int) -> None:
     """A step that nobody wants to hear of."""
 
 
 class POP3Import:
     """
-    One pass over one account.
+    One pass over one account, in ``sessions`` at its server.
 
     ``result`` grows as messages are committed; ``digests`` are those of all messages that
     arrived in this pass, by their UIDLs here.  ``wait`` and ``clock`` are for tests.
@@ -143,10 +88,9 @@ class POP3Import:
         wait: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.account = account
         self.result = LiveResult()
         self.digests: dict[str, str] = {}
-        self.patience = Patience(options.patience)
+        self.sessions = OldSessions(account, Patience(options.patience), stop, wait or stop.wait)
         self.writer = writer
         self._options = options
         self._stop = stop
@@ -168,43 +112,10 @@ class POP3Import:
         """
         self.writer.open()
         try:
-            self.with_session(self._import)
+            self.sessions.run(self._import)
         finally:
             self.writer.close()
         self._tell_sizes()
-
-    def with_session(self, work: Callable[[POP3Connection], None]) -> ClientReply:
-        """
-        Log in, work, and return the reply to QUIT.
-
-        If the server breaks off, wait and work again in another session.
-
-        Raises CannotImport when the patience is at its end, or if it makes no sense to wait.
-        """
-        while True:
-            connection = self.account.connection()
-            self._stop.opened(connection)
-            try:
-                with connection:
-                    work(connection.connect())
-                    return connection.quit()
-            except POP3Failed as failed:
-                self.patience.between = max(
-                    self.patience.between, connection.session.offers.login_delay
-                )
-                self._wait_after(failed.reply)
-            finally:
-                self._stop.closed(connection)
-
-    def _wait_after(self, why: ClientReply) -> None:
-        if self._stop.is_set:
-            raise Stopped
-        seconds = self.patience.next_wait(why)
-        if seconds is None:
-            waited = self.patience.waited
-            after = f" (after waiting {waited:.0f} s in all)" if waited else ""
-            raise CannotImport(f"{self.account.server}: {why}{after}")
-        self._wait(seconds)
 
     # -- one session ---------------------------------------------------------------------
 
@@ -279,7 +190,7 @@ class POP3Import:
                 self.digests[one.key] = said.whole
                 self._see_to_size(one, said)
         self._done += 1
-        self.patience.progressed()
+        self.sessions.patience.progressed()
         self._step(self._done, self._all)
         writer = self.writer
         full = writer.waiting >= GROUP or writer.octets >= OCTETS

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from postoffice.moving import patience
 from tests.pop3_server import CUT, OldServer
 
 ANN = "ann@example.net"
@@ -37,11 +38,17 @@ def old(run, ann):
 def compare(ask, old):
     def compare(*words, status=0, against=None):
         words = ("--against", against or old.url, *words, "--password-stdin")
-        said = ask("maildrop", "compare", ANN, *words, status=status, text="secret")
+        said = one(ask("maildrop", "compare", ANN, *words, status=status, text="secret"))
         assert said["wrong"] + said["explained"] + said["new"] == len(said["differences"])
         return said
 
     return compare
+
+
+def one(said):
+    (found,) = said["maildrops"]
+    assert found["error"] is None
+    return found
 
 
 def found(said):
@@ -132,9 +139,33 @@ def test_a_server_that_refuses_top_is_compared_by_sizes(compare, old):
 @pytest.mark.parametrize("fault", ["PASS secret", "LIST", "TOP 2 0"])
 def test_a_server_that_cuts(run, old, fault):
     old.fault = lambda _, line: CUT if line == fault else None
-    words = ("--against", old.url, "--password-stdin")
+    words = ("--against", old.url, "--password-stdin", "--patience", "0")
     shown = run("maildrop", "compare", ANN, *words, text="secret", status=1).output
     assert "closed the connection" in shown
+
+
+def test_a_server_in_use_is_waited_for(compare, old):
+    def fault(number, line):
+        return b"-ERR [IN-USE] x\r\n" if number == 2 and line == "PASS secret" else None
+
+    old.fault = fault
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(patience.WAITS, "IN-USE", 0.01)
+        assert compare()["same"] == 3
+
+
+def test_many_are_compared_and_a_fault_of_one_is_its_own(ask, run, old, ann, tmp_path):
+    run("account", "add", "bob@example.net", "--generate")
+    rows = [f"{ANN},{old.url},secret", f"bob@example.net,{old.url},secret"]
+    rows += [f"bob@example.net,{old.url},wrong", f"nobody@example.net,{old.url},secret"]
+    (tmp_path / "all.csv").write_text("\n".join(["address,source,password", *rows, ""]))
+    done = ask("maildrop", "compare", "--from-csv", "all.csv", status=1)["maildrops"]
+    assert [each["same"] for each in done] == [3, 0, 0, 0]
+    assert [each["wrong"] for each in done] == [0, 3, 0, 0]
+    assert "[AUTH] wrong" in done[2]["error"]
+    assert "neither an account" in done[3]["error"]
+    run("maildrop", "compare", ANN, "--from-csv", "all.csv", status=2)
+    run("maildrop", "compare", ANN, status=2)
 
 
 # -- with a record --------------------------------------------------------------------------------
@@ -145,15 +176,15 @@ def test_with_the_record_of_the_import(ask, run, old, ann, tmp_path):
     record.write_bytes((ann / "postoffice.imported").read_bytes())
     old.__exit__()
     words = ("maildrop", "compare", ANN, "--against", str(record), "--full")
-    assert ask(*words)["same"] == 3
-    assert ask("maildrop", "compare", ANN, "--against", str(ann))["same"] == 3
+    assert one(ask(*words))["same"] == 3
+    assert one(ask("maildrop", "compare", ANN, "--against", str(ann)))["same"] == 3
     path = next(ann.glob("new/*,U=u2,*"))
     path.write_bytes(text(2).replace(b"dot", b"cot"))
-    assert found(ask(*words, status=1)) == {("wrong", "text", "u2")}
+    assert found(one(ask(*words, status=1))) == {("wrong", "text", "u2")}
     path.write_bytes(text(5))
-    assert found(ask(*words, status=1)) == {("wrong", "header", "u2")}
+    assert found(one(ask(*words, status=1))) == {("wrong", "header", "u2")}
     path.unlink()
-    assert found(ask(*words)) == {("explained", "deleted", "u2")}
+    assert found(one(ask(*words))) == {("explained", "deleted", "u2")}
 
 
 def test_an_import_of_files_can_be_proved_too(ask, run, ann, tmp_path):
@@ -163,7 +194,7 @@ def test_an_import_of_files_can_be_proved_too(ask, run, ann, tmp_path):
     (tmp_path / "mbox").write_text("From a Sat Jan  1 00:00:00 2022\nSubject: y\n\nbody\n")
     for source in ("old", "mbox"):
         run("maildrop", "import", ANN, source)
-    said = ask("maildrop", "compare", ANN, "--against", str(ann), "--full")
+    said = one(ask("maildrop", "compare", ANN, "--against", str(ann), "--full"))
     assert (said["same"], said["warnings"]) == (2, [])
     lines = [
         json.loads(one) for one in (ann / "postoffice.imported").read_text().split("\n") if one
@@ -174,11 +205,11 @@ def test_an_import_of_files_can_be_proved_too(ask, run, ann, tmp_path):
 def test_with_the_record_of_an_export(ask, run, old, tmp_path):
     run("maildrop", "export", ANN, "out")
     words = ("maildrop", "compare", ANN, "--against", "out/postoffice.exported", "--full")
-    said = ask(*words)
+    said = one(ask(*words))
     assert (said["same"], said["warnings"]) == (3, [])
     lines = (tmp_path / "out" / "postoffice.exported").read_text().replace('"header"', '"other"')
     (tmp_path / "out" / "postoffice.exported").write_text(lines)  # as earlier releases wrote them
-    assert "no digests of 3" in ask(*words)["warnings"][0]
+    assert "no digests of 3" in one(ask(*words))["warnings"][0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from postoffice.model.errors import CannotImport, MaildropLocked
 from postoffice.moving import pop3_import
 from postoffice.moving.deletion import delete_verified
-from postoffice.moving.pop3_import import ImportOptions, OldAccount, POP3Import, Stop, Stopped
+from postoffice.moving.old_sessions import OldAccount, Stop, Stopped
+from postoffice.moving.pop3_import import ImportOptions, POP3Import
 from postoffice.pop3.client_server import POP3URL
 from postoffice.testing import finish
 from tests.pop3_server import CUT, OldServer

@@ -1,0 +1,82 @@
+"""The accounts of ``maildrop import`` and ``maildrop compare``: one, or those of a CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import click
+
+from postoffice.cli import records
+from postoffice.cli.command import Refused
+from postoffice.model.address import Address
+from postoffice.pop3.client_server import NotAServer
+
+COLUMNS: Mapping[str, Callable[[str], object]] = {
+    "address": Address.parse,
+    "source": str,
+    "uidls": str,
+    "password": str,
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    An account here and its source: a path, or the URL of a POP3 server.
+
+    ``uidls`` is a table of doveadm's, ``password`` that at the server; "" if the file has none.
+    ``at`` is FILE:LINE, "" for the one of the command line.
+    """
+
+    address: Address
+    source: str
+    uidls: str = ""
+    password: str = ""
+    at: str = ""
+
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        """A NotAServer within is a Refused, which says where it stands."""
+        try:
+            yield
+        except NotAServer as why:
+            raise Refused(f"{self.at}: {why}" if self.at else str(why)) from why
+
+
+def sources(
+    address: Address | None, source: str | None, path: str | None, words: str
+) -> Iterator[Source]:
+    """
+    The one of the command line, or those of the file.  Raises UsageError, Refused.
+
+    ``words`` are what the command calls the two.
+    """
+    if path is None:
+        if address is None or source is None:
+            raise click.UsageError(f"give {words}, or --from-csv")
+        yield Source(address, source)
+        return
+    if address is not None:
+        raise click.UsageError("ADDRESS and --from-csv exclude one another")
+    try:
+        with open(path, "rb") as file:
+            for record in records.read(file, records.CSV, list(COLUMNS), lambda _: None):
+                if isinstance(record, records.BadRecord):
+                    raise record
+                yield _source(record, path)
+    except records.BadRecord as why:
+        raise Refused(f"{path}:{why.line}: {why}") from why
+    except OSError as error:
+        raise Refused(f"reading {path} failed: {error.strerror}") from error
+
+
+def _source(record: records.Record, path: str) -> Source:
+    values = records.parsed(record, COLUMNS)
+    if not {"address", "source"} <= values.keys():
+        raise records.BadRecord(record.line, "it needs an address and a source")
+    source, uidls, password = (str(values.get(one, "")) for one in ("source", "uidls", "password"))
+    at = f"{path}:{record.line}"
+    return Source(cast(Address, values["address"]), source, uidls, password, at)
