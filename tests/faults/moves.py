@@ -7,18 +7,21 @@ README.rst says what is asked.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 
-from faults.moving import Move  # noqa: E402
+from faults.moving import LiveMove, Move  # noqa: E402
 from faults.table import table  # noqa: E402
+
+from tests.old_servers import Dovecot, running  # noqa: E402
 
 
 def campaign(move: Move, rounds: int) -> tuple[list[object], list[str]]:
@@ -34,6 +37,26 @@ def campaign(move: Move, rounds: int) -> tuple[list[object], list[str]]:
     return [total, f"{seconds:.1f}", f"{total / seconds:.0f}", len(killed), f"{again:.1f}"], wrong
 
 
+def moves(options: argparse.Namespace) -> Iterator[tuple[str, Move]]:
+    """What is moved, and how; one after another."""
+    sizes = (options.accounts, options.messages)
+    with tempfile.TemporaryDirectory() as here:
+        yield "links", Move(Path(here), *sizes, random=Random(options.seed))
+    with (
+        tempfile.TemporaryDirectory() as here,
+        tempfile.TemporaryDirectory(dir=options.elsewhere) as there,
+    ):
+        if os.stat(there).st_dev == os.stat(here).st_dev:
+            print(f"no copies: {options.elsewhere} is on the disk of {here}")
+        else:
+            yield "copies", Move(Path(here), *sizes, Path(there), random=Random(options.seed))
+    if os.geteuid() or not shutil.which("dovecot"):
+        print("nothing over POP3: that needs root, and Debian's dovecot-pop3d")
+        return
+    with tempfile.TemporaryDirectory() as here, running(Dovecot) as server:
+        yield "POP3", LiveMove(server, Path(here), *sizes, random=Random(options.seed))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--accounts", type=int, default=100)
@@ -41,21 +64,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="kills of each import")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--elsewhere", type=Path, default=Path("/dev/shm"), help="another disk")
+    parser.add_argument("--only", help="links, copies or POP3")
     options = parser.parse_args()
     head = ("messages come by", "messages", "seconds", "a second", "kills", "seconds of the last")
     rows: list[Sequence[object]] = []
     wrong: list[str] = []
-    for how, elsewhere in (("links", None), ("copies", options.elsewhere)):
-        with (
-            tempfile.TemporaryDirectory() as here,
-            tempfile.TemporaryDirectory(dir=elsewhere) as there,
-        ):
-            source = None if elsewhere is None else Path(there)
-            if source is not None and source.stat().st_dev == Path(here).stat().st_dev:
-                print(f"no copies: {elsewhere} is on the disk of {here}")
-                continue
-            sizes = (options.accounts, options.messages, source, Random(options.seed))
-            row, found = campaign(Move(Path(here), *sizes), options.rounds)
+    for how, move in moves(options):
+        if options.only in (None, how):
+            row, found = campaign(move, options.rounds)
             rows.append([how, *row])
             wrong += found
     print(table(head, rows))

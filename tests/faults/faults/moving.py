@@ -15,8 +15,14 @@ from faults.daemon import DOMAIN, ROOT, furnish
 from postoffice.store import maildir
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.merge import STAGING
+from tests.old_servers import Dovecot, own
 
 COMMAND = "from postoffice.cli import main; main()"
+
+
+def _digest(text: bytes) -> str:
+    """Of a text, whatever its line ends are."""
+    return sha256(text.replace(b"\r\n", b"\n")).hexdigest()
 
 
 @dataclass
@@ -32,6 +38,7 @@ class Move:
     messages: int
     elsewhere: Path | None = None
     random: Random = field(default_factory=Random)
+    options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.names = [f"u{number:04}" for number in range(self.accounts)]
@@ -42,24 +49,34 @@ class Move:
         """Make the office with its accounts, and the Maildirs."""
         furnish(self.folder, "journal", self.names)
         for name in self.names:
-            self.wanted[name] = self._fill(self.source / name)
-        rows = "".join(f"{name}@{DOMAIN},{self.source / name}\n" for name in self.names)
+            self.wanted[name] = self._fill(self.maildir(name))
+        rows = "".join(f"{name}@{DOMAIN},{self.location(name)}\n" for name in self.names)
         (self.folder / "all.csv").write_text(f"address,source\n{rows}")
+
+    def maildir(self, name: str) -> Path:
+        """The Maildir of an account."""
+        return self.source / name
+
+    def location(self, name: str) -> str:
+        """Where the command imports an account from."""
+        return str(self.maildir(name))
 
     def _fill(self, path: Path) -> list[tuple[str, str]]:
         """Write a Maildir of Dovecot's; UIDL and digest of each message, in the right order."""
         for box in ("new", "cur", "tmp"):
-            (path / box).mkdir(parents=True)
+            (path / box).mkdir(parents=True, exist_ok=True)
         uids = self.random.sample(range(1, 10 * self.messages), self.messages)
-        lines, wanted = ["3 V1700000000 N99999999 G0"], {}
+        lines, wanted = {}, {}
         for number, uid in enumerate(uids):
             base = f"{1700000000 + number}.M{number}P1.old"
-            text = f"Subject: {path.name} {number}\n\n{self.random.random()}\n.\n".encode()
+            text = f"Subject: {path} {number}\n\n{self.random.random()}\n.\n".encode()
             place = f"new/{base}" if number % 3 else f"cur/{base}:2,S"
             (path / place).write_bytes(text)
-            lines.append(f"{uid} :{base}")
-            wanted[uid] = (f"{uid:08x}{1700000000:08x}", sha256(text).hexdigest())
-        (path / "dovecot-uidlist").write_text("\n".join([*lines, ""]))
+            lines[uid] = f"{uid} :{base}\n"
+            wanted[uid] = (f"{uid:08x}{1700000000:08x}", _digest(text))
+        header = f"3 V1700000000 N99999999 G{1:032x}\n"
+        listed = "".join(lines[uid] for uid in sorted(uids))
+        (path / "dovecot-uidlist").write_text(header + listed)
         return [wanted[uid] for uid in sorted(uids)]
 
     # -- the import ------------------------------------------------------------------------
@@ -82,7 +99,7 @@ class Move:
         return self.visible()
 
     def _start(self) -> subprocess.Popen[str]:
-        words = ["maildrop", "import", "--from-csv", "all.csv"]
+        words = ["maildrop", "import", "--from-csv", "all.csv", *self.options]
         return subprocess.Popen(
             [sys.executable, "-c", COMMAND, *words],
             cwd=self.folder,
@@ -110,7 +127,7 @@ class Move:
     def _wrong(self, name: str) -> list[str]:
         drop = self.drop(name)
         got = [
-            (one.uidl, sha256((drop / one.name).read_bytes()).hexdigest())
+            (one.uidl, _digest((drop / one.name).read_bytes()))
             for one in maildir.scan(str(drop), MeasuredSizes()).entries
         ]
         wrong = []
@@ -128,3 +145,28 @@ class Move:
         """Random moments to kill at: numbers of messages, rising."""
         total = self.accounts * self.messages
         return sorted(self.random.randrange(total) for _ in range(rounds))
+
+
+class LiveMove(Move):
+    """The same from a Dovecot that runs, over POP3."""
+
+    PASSWORD = "a password"
+
+    def __init__(self, server: Dovecot, folder: Path, accounts: int, messages: int, random: Random):
+        self.server = server
+        super().__init__(folder, accounts, messages, random=random)
+        (folder / "password").write_text(self.PASSWORD)
+        self.options = ("--password-file", "password")
+
+    def maildir(self, name: str) -> Path:
+        return self.server.maildir(f"{name}@{DOMAIN}")
+
+    def location(self, name: str) -> str:
+        return f"pop3://localhost:{self.server.port}"
+
+    def prepare(self) -> None:
+        for name in self.names:
+            self.server.add(f"{name}@{DOMAIN}", self.PASSWORD)
+        super().prepare()
+        for name in self.names:
+            own(self.maildir(name))
