@@ -114,6 +114,7 @@ class WebPage:
             store=store,
             executor=self._executor,
             now=time.time,
+            clock=self._reactor,
             site=site_here(settings),
             sessions=lambda: self._sessions(),
             end_sessions=lambda account: self._end_sessions(account),

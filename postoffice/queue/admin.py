@@ -108,6 +108,11 @@ class QueueAdmin:
         """How many messages fit."""
         return await self._rows.run(self._db.count, *selection.sql())
 
+    async def states(self) -> dict[str, int]:
+        """How many messages are in each state that any is in."""
+        self._memory.note()
+        return await self._rows.run(self._db.states)
+
     async def retry(self, selection: Selection) -> list[Row]:
         """Try messages again at once, but for those that are held."""
         changed = await self._change(selection, lambda row: None if row.held else _at_once(row))

@@ -94,8 +94,9 @@ class AdminPages:
         manager = office.manager()
         if manager is None:
             return None
-        counts = {one: await manager.admin.count(Selection(state=one)) for one in STATES}
-        return {**counts, "all": await manager.admin.count(Selection())}
+        counts = await manager.admin.states()
+        total = await manager.admin.count(Selection())
+        return {**dict.fromkeys(STATES, 0), **counts, "all": total}
 
     # -- sessions ----------------------------------------------------------------------------
 

@@ -6,6 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
 from postoffice.config.settings import Settings
 from postoffice.doctor.findings import Finding
 from postoffice.doctor.maildrop_owners import OwnedMaildrop, owners_of
@@ -19,11 +23,16 @@ from postoffice.interfaces import (
     MaildropUsage,
 )
 from postoffice.logs.files import LogSource
+from postoffice.model.errors import PostOfficeError
 from postoffice.queue.manager import QueueManager
 from postoffice.web.activity import Activity
 
 #: Seconds for which the findings of the overview, and the sizes of all maildrops, are kept.
 FINDINGS_AGE, USAGE_AGE = 60.0, 600.0
+#: Seconds for which a page waits until the maildrops are counted.
+USAGE_PATIENCE = 2.0
+
+log = Logger("postoffice")
 
 #: One session, as the daemon describes it: id, service, account, client, tls, since, doing.
 Described = Mapping[str, str | float]
@@ -53,6 +62,7 @@ class Administration:
     store: IMailStore
     executor: Executor
     now: Callable[[], float]
+    clock: IReactorTime
     site: Site
     sessions: Callable[[], Sequence[Described]]
     end_sessions: Callable[[str], int]
@@ -92,20 +102,39 @@ class Administration:
         """
         The usage of all maildrops; None while they are counted for the first time.
 
-        Counting takes a while: another page that asks meanwhile gets the last table.
+        Counting may take a while, and goes on when nobody waits for it: until then there is the
+        last table.
         """
         old = self._usage
         stale = old is None or fresh or self.now() - old.when > USAGE_AGE
         if stale and not self._counting and IMaildropMaintenance.providedBy(self.store):
             self._counting = True
-            try:
-                self._usage = await self._count()
-            finally:
-                self._counting = False
+            counting = Deferred.fromCoroutine(self._count_all())
+            waiting: Deferred[None] = Deferred()
+            later = self.clock.callLater(USAGE_PATIENCE, _fire, waiting)
+            counting.addBoth(lambda _: _fire(waiting))
+            await waiting
+            if later.active():
+                later.cancel()
         return self._usage
+
+    async def _count_all(self) -> None:
+        try:
+            self._usage = await self._count()
+        except PostOfficeError as error:
+            log.warn("counting the maildrops failed: {why}", why=str(error))
+        except Exception:
+            log.failure("counting the maildrops failed")
+        finally:
+            self._counting = False
 
     async def _count(self) -> MaildropTable:
         usages = await cast(IMaildropMaintenance, self.store).holdings()
         names = [one.name for one in usages]
         drops = await owners_of(self.directories, self.settings, names)
         return MaildropTable(self.now(), list(zip(usages, drops, strict=True)))
+
+
+def _fire(waiting: Deferred[None]) -> None:
+    if not waiting.called:
+        waiting.callback(None)

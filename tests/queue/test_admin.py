@@ -275,6 +275,8 @@ def test_what_waits_is_read_page_by_page(office):
         after = page[-1].name, page[-1].lane
     assert found == [f"n{number}" for number in range(5)]
     assert finish(admin.count(ALL)) == 5
+    finish(admin.hold(Selection(ids=("n0",)), "for a test"))
+    assert finish(admin.states()) == {"held": 1, "waiting": 4}
     assert finish(admin.page(Selection(to="a3@x.example")))[0].id == "n3"
 
 

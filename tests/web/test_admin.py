@@ -7,19 +7,23 @@ import re
 
 import pyotp
 import pytest
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import formatEvent, globalLogPublisher
 
 from postoffice.accounts.passwords import verify
 from postoffice.doctor.findings import Finding
+from postoffice.interfaces import MaildropUsage
 from postoffice.logs.files import LogFiles
 from postoffice.model.address import Address, Quota
 from postoffice.model.alias import DISCARD, REFUSE, Alias
 from postoffice.model.app_password import AppPassword
 from postoffice.model.config_values import SIZE
+from postoffice.model.errors import TemporaryFailure
 from postoffice.queue.selection import Selection
 from postoffice.testing import finish
 from postoffice.web.activity import COLUMNS, STEP, Activity
 from postoffice.web.admin_accounts import written_size
+from postoffice.web.administration import USAGE_PATIENCE
 from tests.queue.conftest import office as queue_office  # noqa: F401
 from tests.queue.scripted import LATER, message
 from tests.web.whole_site import ADMIN, ANNA, BERT, NOW, PASSWORD
@@ -256,6 +260,24 @@ def test_the_way_of_an_address_is_explained(site, boss):
 def test_maildrops_are_counted_and_ordered(site, boss):
     for order in ("largest", "oldest", "unowned", "nonsense"):
         assert boss.get(f"/admin/maildrops?by={order}").status == 200
+
+
+def test_a_page_does_not_wait_long_for_maildrops_to_be_counted(site, boss, monkeypatch):
+    counted = Deferred()
+    monkeypatch.setattr(site.store, "holdings", lambda: counted)
+    asking = Deferred.fromCoroutine(site.context.administration.usage())
+    assert not asking.called
+    site.clock.advance(USAGE_PATIENCE)
+    assert asking.result is None
+    assert "being counted" in boss.get("/admin/maildrops").body.decode()
+    counted.callback([MaildropUsage("gone@example.net", 3, 3000)])
+    assert "gone@example.net" in boss.get("/admin/maildrops?by=unowned").body.decode()
+
+
+def test_counting_that_fails_is_logged(site, boss, monkeypatch, logged):
+    monkeypatch.setattr(site.store, "holdings", lambda: fail(TemporaryFailure("the disk is gone")))
+    assert boss.get("/admin/maildrops").status == 200
+    assert any("the disk is gone" in line for line in logged())
 
 
 def test_sessions_are_listed_and_ended(site, boss, lines):

@@ -126,6 +126,7 @@ class Site:
             store=self.store,
             executor=executor,
             now=self.now,
+            clock=self.clock,
             site=site_of(self.settings),
             sessions=lambda: self.sessions,
             end_sessions=lambda name: self.ended.append(name) or 1,
