@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 
@@ -81,6 +82,13 @@ def test_a_letter_about_a_failure_is_for_people_and_for_programs():
     assert original.get_content_type() == "text/rfc822-headers"
     assert "Message-ID: <1@here.example>" in original.get_content()
     assert "The text" not in original.get_content()
+
+
+def test_what_demands_tls_is_not_returned_with_its_text():
+    """Nobody knows over what the letter goes (RFC 8689 §5)."""
+    about = message("bob@there.example", ret="FULL")
+    assert reports.returns_whole(FAILED, about)
+    assert not reports.returns_whole(FAILED, replace(about, requiretls=True))
 
 
 @pytest.mark.parametrize("kind", [DELAYED, FAILED])
