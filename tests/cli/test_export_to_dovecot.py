@@ -64,6 +64,25 @@ def test_dovecot_lists_what_we_list(run, ask, office, home):
     assert ours(ann) == before
 
 
+def test_dovecot_lists_an_mbox_by_its_x_uidl_fields(run, office, home):
+    run("account", "add", ANN, "--generate")
+    ann = office / "state" / "maildrops" / "example.net" / "ann"
+    files.make(str(ann))
+    put(ann, f"new/{names.with_import(names.new_name('h'), 'a:b/c', 1)}", b"Subject: 1\n\nFrom x\n")
+    put(ann, "cur/1700000001.a:2,S", b"X-UIDL: theirs\r\n\r\n.\r\n")
+    put(ann, "new/1700000002.b", b"Subject: 3")
+    run("maildrop", "export", ANN, str(home / "mbox"), "--format", "mbox")
+    location = "mbox:{home}/mail:INBOX={home}/mbox"
+    listed = dovecots.listed(home, location=location, more="pop3_reuse_xuidl = yes")
+    assert [uidl for uidl, _ in listed] == [uidl for uidl, _ in ours(ann)]
+    fields = [len(f"X-UIDL: {uidl}\r\n") for uidl, _ in listed]
+    quote = [1, 0, 0]
+    sizes = [size for _, size in ours(ann)]
+    assert [size for _, size in listed] == [
+        sum(one) for one in zip(sizes, fields, quote, strict=True)
+    ]
+
+
 def back(out: Path) -> None:
     """Give the Maildir back to the user of the post office."""
     for path in (out.parent, out, *out.rglob("*")):
