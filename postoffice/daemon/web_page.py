@@ -89,6 +89,8 @@ class WebPage:
             web.address(),
             OutboundLetters(reception).send,
             settings.way_out,
+            reception.limits,
+            lambda: self._manager(),
         )
         return WebServer(
             make_application(context),

@@ -82,6 +82,20 @@ class Taking(NamedTuple):
     now: float
 
 
+class SendingState(NamedTuple):
+    """
+    How an account sends: since when and why it is held (None if it is not), and how much it sends.
+
+    ``used`` is how many recipients count for each of its limits; ``tried`` and ``refused`` are
+    recipients of the last hour, of all and of those that other servers refused.
+    """
+
+    held: tuple[float, str] | None
+    used: Sequence[tuple[SendingRate, int]]
+    tried: int
+    refused: int
+
+
 class SendingDB(SQLiteFile):
     """The file, and its one connection."""
 
@@ -147,6 +161,28 @@ class SendingDB(SQLiteFile):
                 "SELECT since, why FROM held WHERE account = ?", (account,)
             ).fetchone()
         return found
+
+    def state(self, account: str, rates: Rates, now: float) -> SendingState:
+        """Return how an account sends, by the limits ``rates``.  Raises TemporaryFailure."""
+        held = self.held(account)
+        with self.turn() as database:
+            tried, refused = database.execute(
+                "SELECT sum(recipients), sum(refused) FROM tried WHERE account = ? AND slot >= ?",
+                (account, _HOUR.oldest(now)),
+            ).fetchone()
+            used = [
+                (
+                    rate,
+                    database.execute(
+                        "SELECT sum(recipients) FROM sent"
+                        " WHERE account = ? AND seconds = ? AND slot >= ?",
+                        (account, rate.seconds, rate.oldest(now)),
+                    ).fetchone()[0]
+                    or 0,
+                )
+                for rate in rates.account
+            ]
+        return SendingState(held, used, tried or 0, refused or 0)
 
     def release(self, account: str) -> bool:
         """

@@ -25,7 +25,7 @@ from postoffice.model.log_event import tell
 from postoffice.model.reply import Reply
 from postoffice.outbound.sending_notice import HELD, OVER
 from postoffice.outbound.sending_rate import NO_RULES, Rates, SendingRules
-from postoffice.queue.sending_db import SENDING, SendingDB, Taken, Taking
+from postoffice.queue.sending_db import SENDING, SendingDB, SendingState, Taken, Taking
 from postoffice.queue.shares import QueueShares
 from postoffice.util.gather import Gather
 from postoffice.util.periodic import Periodic
@@ -185,6 +185,11 @@ class SendingLimits:
         if why:
             self._log(login, "", why, "held")
             self._work(self._tell(login, HELD, {"why": why}))
+
+    async def state(self, login: str) -> SendingState:
+        """Return how an account sends.  Raises TemporaryFailure."""
+        rates = self.rules.of(login)
+        return await self._executor.run(self._database.state, login, rates, self._now())
 
     async def release(self, login: str) -> bool:
         """Let an account send again; return whether it was held.  Raises TemporaryFailure."""

@@ -18,6 +18,8 @@ from postoffice.model.envelope import SessionInfo
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.log_event import tell
 from postoffice.model.mail_policy import MailPolicy
+from postoffice.queue.manager import QueueManager
+from postoffice.queue.sending_limits import SendingLimits
 from postoffice.util.token_bucket import TokenBucket
 from postoffice.web.administration import Administration
 from postoffice.web.mail_programs import Access
@@ -64,6 +66,11 @@ class WebState:
             await self.executor.run(self.web_db.close)
 
 
+def _nobody() -> QueueManager | None:
+    """Stands for the queue where nothing is sent."""
+    return None
+
+
 async def _send_nothing(*_: object) -> None:
     """Stands for what delivers letters where there is none."""
     raise TemporaryFailure("nothing delivers letters")
@@ -81,7 +88,8 @@ class WebContext:
     of accounts that set nothing themselves; ``postmaster`` has ``postmaster_quota``.
     ``administration`` is what administrators work with.  ``page`` is the address of the page in
     letters; ``send_letter`` delivers one (its id, its recipient, its text), and raises
-    PostOfficeError; ``way_out`` is whether mail can be sent to other domains.
+    PostOfficeError; ``way_out`` is whether mail can be sent to other domains; ``sending`` knows
+    what accounts send, and ``manager`` returns what sends it.
     """
 
     state: WebState
@@ -102,6 +110,8 @@ class WebContext:
     page: str = ""
     send_letter: Callable[[str, str, bytes], Awaitable[None]] = _send_nothing
     way_out: bool = False
+    sending: SendingLimits | None = None
+    manager: Callable[[], QueueManager | None] = _nobody
 
     def quota_of(self, account: Account) -> Quota:
         """Return the quota that applies to an account; no field is None."""

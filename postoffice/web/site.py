@@ -14,6 +14,7 @@ from postoffice.web.mailbox_pages import MailboxPages
 from postoffice.web.owner_pages import OwnerPages
 from postoffice.web.pages import Pages
 from postoffice.web.routes import Route, Routes
+from postoffice.web.sending_pages import SendingPages
 from postoffice.web.settings_pages import SettingsPages
 from postoffice.web.visit import Visit
 
@@ -21,6 +22,7 @@ from postoffice.web.visit import Visit
 OWNER_MENU = (
     ("/", "Overview"),
     ("/mail", "Mail"),
+    ("/sending", "Sent mail"),
     ("/forward", "Forward"),
     ("/devices", "Devices"),
     ("/programs", "Mail programs"),
@@ -53,8 +55,8 @@ def make_application(context: WebContext) -> Application:
 
 def all_routes(context: WebContext, pages: Pages) -> Sequence[Route]:
     """Return every route of the site."""
-    owners = (OwnerPages, MailboxPages, ForwardPages, AccessPages, SettingsPages)
-    kinds = (LoginPages, *owners, AdminPages)
+    mail = (OwnerPages, MailboxPages, SendingPages, ForwardPages)
+    kinds = (LoginPages, *mail, AccessPages, SettingsPages, AdminPages)
     return [route for kind in kinds for route in kind(context, pages).routes()]
 
 

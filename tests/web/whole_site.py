@@ -23,6 +23,7 @@ from postoffice.model.envelope import Client
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.mail_policy import DEFAULT_POLICY
 from postoffice.protocol.scram import derive
+from postoffice.queue.sending_limits import SendingLimits
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.testing import ImmediateExecutor, finish
 from postoffice.web.activity import Activity
@@ -76,6 +77,8 @@ class Site:
         self.state = WebState(str(folder), executor, self.clock, self.now)
         finish(self.state.start())
         self.web_db = self.state.web_db
+        self.sending = SendingLimits(str(folder), executor, self.clock, now=self.now)
+        finish(self.sending.start())
         self.web_db.add_administrator(ADMIN)
         self.context = WebContext(
             self.state,
@@ -96,6 +99,8 @@ class Site:
             f"https://{HOST}",
             self.send_letter,
             way_out=True,
+            sending=self.sending,
+            manager=lambda: self.manager,
         )
         self.application = make_application(self.context)
 
@@ -142,6 +147,7 @@ class Site:
 
     def close(self) -> None:
         finish(self.state.stop())
+        finish(self.sending.stop())
         finish(self.store.stop())
         finish(self.logins.stop())
 
