@@ -7,8 +7,6 @@ import functools
 from configparser import ConfigParser
 from pathlib import Path
 
-import pytest
-
 import postoffice
 
 HOUSE = Path(postoffice.__file__).parent
@@ -75,11 +73,17 @@ def imports(path: Path, *, at_import: bool = False) -> frozenset[str]:
     return frozenset(found)
 
 
-def imported_modules(path: Path) -> set[str]:
+@functools.cache
+def plain_modules() -> frozenset[str]:
+    """All modules but packages, by their names."""
+    return frozenset(name for name, path in modules().items() if path.name != "__init__.py")
+
+
+@functools.cache
+def imported_modules(path: Path) -> frozenset[str]:
     """The modules of the house that a module imports."""
-    known = {name for name, path in modules().items() if path.name != "__init__.py"}
     names = {name.removeprefix("postoffice.") for name in imports(path) if "postoffice." in name}
-    return names & known
+    return plain_modules() & names
 
 
 def test_every_folder_is_a_room():
@@ -87,10 +91,14 @@ def test_every_folder_is_a_room():
     assert rooms - OUTSIDE == {room for floor in FLOORS for room in floor}
 
 
-@pytest.mark.parametrize("name", modules())
-def test_imports_go_down(name):
-    others = {other for other in imported_modules(modules()[name]) if not may_import(name, other)}
-    assert others == {other for one, other in EXCEPTIONS if one == name}
+def test_imports_go_down():
+    wrong = {
+        (name, other)
+        for name, path in modules().items()
+        for other in imported_modules(path)
+        if not may_import(name, other)
+    }
+    assert wrong == EXCEPTIONS
 
 
 def test_no_module_imports_another_in_a_circle():
@@ -102,23 +110,31 @@ def test_no_module_imports_another_in_a_circle():
     assert not left
 
 
-@pytest.mark.parametrize("name", [name for name in modules() if place(name)[0] < 2])
-def test_the_two_lowest_floors_never_mention_twisted(name):
-    used = {m for m in imports(modules()[name]) if m.split(".")[0] == "twisted"}
-    assert not used or name.partition(".")[0] == "util"
+def importers(wanted: str, *, at_import: bool = False) -> set[str]:
+    """The modules of the house that import this, or something in it."""
+    return {
+        name
+        for name, path in modules().items()
+        for used in imports(path, at_import=at_import)
+        if f"{used}.".startswith(f"{wanted}.")
+    }
 
 
-@pytest.mark.parametrize("name", modules())
-def test_nobody_takes_the_reactor_from_the_air(name):
-    taken = "twisted.internet.reactor" in imports(modules()[name])
-    assert not taken or name in {"daemon.twistd_service", "cli"}
-    assert "twisted.internet.reactor" not in imports(modules()[name], at_import=True)
+def test_the_two_lowest_floors_never_mention_twisted():
+    low = {name for name in modules() if place(name)[0] < 2}
+    using = importers("twisted") & low
+    assert {name for name in using if name.partition(".")[0] != "util"} == set()
 
 
-@pytest.mark.parametrize("name", modules())
-def test_twisted_mail_is_no_base_to_build_on(name):
-    used = {m for m in imports(modules()[name]) if m.startswith("twisted.mail")}
-    assert used <= {"twisted.mail", "twisted.mail.interfaces"}
+def test_nobody_takes_the_reactor_from_the_air():
+    assert importers("twisted.internet.reactor") <= {"daemon.twistd_service", "cli"}
+    assert importers("twisted.internet.reactor", at_import=True) == set()
+
+
+def test_twisted_mail_is_no_base_to_build_on():
+    used = {used for path in modules().values() for used in imports(path)}
+    of_mail = {one for one in used if f"{one}.".startswith("twisted.mail.")}
+    assert of_mail <= {"twisted.mail", "twisted.mail.interfaces"}
 
 
 def test_only_one_module_asks_for_plugins():
@@ -126,9 +142,8 @@ def test_only_one_module_asks_for_plugins():
     assert asking <= {"daemon.plugin_makers"}
 
 
-@pytest.mark.parametrize("name", modules())
-def test_every_module_says_what_it_is_for(name):
-    assert ast.get_docstring(parsed(modules()[name]))
+def test_every_module_says_what_it_is_for():
+    assert [n for n, path in modules().items() if not ast.get_docstring(parsed(path))] == []
 
 
 def test_every_room_is_installed():
@@ -140,6 +155,6 @@ def test_every_room_is_installed():
     assert named == {".".join(room.parts) for room in plugins}
 
 
-@pytest.mark.parametrize("name", modules())
-def test_no_module_is_longer_than_a_reader_bears(name):
-    assert len(modules()[name].read_text(encoding="utf-8").splitlines()) <= 400
+def test_no_module_is_longer_than_a_reader_bears():
+    lines = {name: path.read_text(encoding="utf-8").count("\n") for name, path in modules().items()}
+    assert {name: count for name, count in lines.items() if count > 400} == {}
