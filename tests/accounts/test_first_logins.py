@@ -29,6 +29,7 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.pop3.client_server import NO_TLS, POP3Server
 from postoffice.protocol.sasl import SharedClaim
 from postoffice.testing import ImmediateExecutor, ManualExecutor, finish
+from tests.accounts.slowed import Office
 from tests.pop3_server import OldServer
 from tests.servers import free_port
 
@@ -212,3 +213,21 @@ def test_only_a_few_are_asked_about_at_one_time(old):
     house.clock.pump([0] * (WAITING + AT_ONCE))
     assert [type(one) for one in logins[0]] == [Unavailable]
     assert all(logins), "the others are not asked about"
+
+
+def test_guessing_is_slowed_before_the_old_server_hears_of_it(old, tmp_path):
+    slowed = Office(str(tmp_path / "logins.db"), Clock())
+    house = House(old.port)
+    slowed.checker = Checker(
+        [house.register, house.directory],
+        ImmediateExecutor(),
+        clock=slowed.clock.seconds,
+        throttle=slowed.throttle,
+    )
+    for number in range(6):
+        slowed.try_(f"u{number}@example.net", b"guess")
+    asked = [line for line in old.heard if line.startswith("PASS")]
+    assert len(asked) == 2, "as many as one network may try at once"
+    for _ in range(3):
+        slowed.try_("u0@example.net", b"guess")
+    assert len([line for line in old.heard if line.startswith("PASS")]) == 2, "known as wrong"
