@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import select
+import socket
 
 import pytest
 from twisted.internet import reactor
@@ -112,8 +114,8 @@ def office(tmp_path, monkeypatch, maker, write):
 
     monkeypatch.setattr("postoffice.daemon.build.find_maker", found)
 
-    def office(*names: str):
-        write(*names)
+    def office(*names: str, more: str = ""):
+        write(*names, more=more)
         settings = loader.load(str(tmp_path / "postoffice.yaml"), found)
         offices.append(build(settings, reactor))
         offices[-1].privilegedStartService()
@@ -169,6 +171,24 @@ def test_a_policy_is_stopped_when_its_last_session_has_ended(office, write, make
     assert len(running._generations.servers) == 1  # nothing is left of those before
     turn_until(running.stopService())
     assert maker.events[3:] == ["a stops", "b stops", "c stops"]
+
+
+def readiness(office) -> int:
+    """The status of the page that tells whether clients are served."""
+    host, _, port = office._monitoring.address.rpartition(":")
+    with socket.create_connection((host, int(port)), 10) as client:
+        client.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not select.select([client], [], [], 0)[0]:
+            reactor.iterate(0.05)
+        return int(client.recv(1000).split()[1])
+
+
+def test_it_is_ready_when_it_is_open_and_no_sooner(office, maker):
+    running = office("slow", more='metrics: {listen: "tcp:0:interface=127.0.0.1"}\n')
+    assert readiness(running) == 503
+    maker.made[0].waiting.callback(None)
+    turn_until(running.whenOpen())
+    assert readiness(running) == 200
 
 
 def test_two_policies_of_the_same_words_are_two(office, write, maker):
