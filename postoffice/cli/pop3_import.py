@@ -59,7 +59,7 @@ class LiveOptions:
         delete = values.pop("delete_after_verify")
         if dry and (delete or watch):
             raise click.UsageError("--dry-run excludes --delete-after-verify and --watch")
-        how = ImportOptions(dates=dates, dry=dry, patience=patience)
+        how = ImportOptions(dates=dates, dry=dry, patience=patience, keep_digests=delete)
         return cls(OldServerOptions(**values), how, age_real, parallel, delete, watch)
 
 
@@ -207,7 +207,11 @@ def _pass(
 ) -> None:
     """Import each once."""
     before = progress.done
-    jobs = [partial(_import, store, one, options, stop) for one in imports]
+    groups = dict[str, list[LiveImport]]()
+    for one in imports:
+        assert one.drop is not None
+        groups.setdefault(one.drop.name, []).append(one)
+    jobs = [partial(_import_each, store, group, options, stop) for group in groups.values()]
 
     def step() -> None:
         done, everything = (sum(getattr(one, of) for one in imports) for of in ("done", "all"))
@@ -217,6 +221,14 @@ def _pass(
     step()
     for one in imports:
         one.done = one.all = 0
+
+
+def _import_each(
+    store: IMaildropIntake, group: Sequence[LiveImport], options: LiveOptions, stop: Stop
+) -> None:
+    """Import into one maildrop, from one server after another: each needs its lock."""
+    for one in group:
+        _import(store, one, options, stop)
 
 
 def _import(store: IMaildropIntake, one: LiveImport, options: LiveOptions, stop: Stop) -> None:

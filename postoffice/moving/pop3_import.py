@@ -44,12 +44,13 @@ class ImportOptions:
     How to import: the ``dates`` of the messages, and whether it is only counted (``dry``).
 
     ``patience`` is how many seconds are waited, in all, for an old server that refuses, and for
-    our own maildrop.
+    our own maildrop.  ``keep_digests``: what arrived will be deleted there, too.
     """
 
     dates: str = RECEIVED
     dry: bool = False
     patience: float = 1800.0
+    keep_digests: bool = False
 
 
 @dataclass
@@ -73,8 +74,9 @@ class POP3Import:
     """
     One pass over one account, in ``sessions`` at its server.
 
-    ``result`` grows as messages are committed; ``digests`` are those of all messages that
-    arrived in this pass, by their UIDLs here.  ``wait`` and ``clock`` are for tests.
+    ``result`` grows as messages are committed; ``digests`` are those of the messages
+    that arrived in this pass, by their UIDLs here, if they are to be kept.
+    ``wait`` and ``clock`` are for tests.
     """
 
     def __init__(
@@ -187,7 +189,8 @@ class POP3Import:
             if isinstance(said, str):
                 self._leave(one.key, said)
             else:
-                self.digests[one.key] = said.whole
+                if self._options.keep_digests:
+                    self.digests[one.key] = said.whole
                 self._see_to_size(one, said)
         self._done += 1
         self.sessions.patience.progressed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import signal
+from contextlib import ExitStack
 
 import pytest
 
@@ -75,6 +76,16 @@ def test_many_accounts_at_once_and_one_with_a_fault(ask, run, ann, tmp_path):
     assert "[AUTH] wrong" in errors[1]
     assert "closed the connection" in errors[2]
     assert "neither an account" in errors[3]
+
+
+def test_several_servers_of_one_maildrop_come_one_after_another(ask, ann, tmp_path):
+    servers = [OldServer([(f"{n}.{m}", b"Subject: x\r\n\r\n") for m in range(9)]) for n in range(5)]
+    with ExitStack() as stack:
+        rows = [f"{ANN},{stack.enter_context(one).url},secret" for one in servers]
+        (tmp_path / "all.csv").write_text("\n".join(["address,source,password", *rows, ""]))
+        done = ask("maildrop", "import", "--from-csv", "all.csv", "--parallel", "5")["maildrops"]
+    assert [one["messages"] for one in done] == [9] * 5
+    assert len(uidls(ann)) == 45
 
 
 def test_a_master_logs_in_for_all(ask, ann, tmp_path):
