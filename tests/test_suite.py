@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from postoffice.config import loader
 from postoffice.config.loader import OTHER_PLACES
 
@@ -26,20 +24,21 @@ user: nobody
 """
 
 
-@pytest.mark.parametrize("place", ["the folder", "the machine"])
-def test_the_suite_leaves_a_living_post_office_alone(tmp_path, place):
-    folder, state = tmp_path / "checkout", tmp_path / "living"
+def test_the_suite_leaves_living_post_offices_alone(tmp_path):
+    """One in the folder that it is started in, and one of the machine."""
+    folder, states = tmp_path / "checkout", []
     folder.mkdir()
-    living = (folder if place == "the folder" else tmp_path) / "postoffice.yaml"
-    living.write_text(LIVING.format(state=state))
+    for place in (folder, tmp_path):
+        states.append(tmp_path / f"living-{len(states)}")
+        (place / "postoffice.yaml").write_text(LIVING.format(state=states[-1]))
     words = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider"]
     words += [str(TESTS / test) for test in LOOKING]
     done = subprocess.run(
-        words, cwd=folder, env={**os.environ, OTHER_PLACES: str(living)},
+        words, cwd=folder, env={**os.environ, OTHER_PLACES: str(tmp_path / "postoffice.yaml")},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert not state.exists()
+    assert not any(state.exists() for state in states)
     assert "configuration in" not in done.stdout  # as skipped tests said
 
 
