@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from postoffice.accounts.app_passwords import AppPasswordToken, salt
+from postoffice.accounts.directories import Directories
 from postoffice.accounts.passwords import generate_password, hash_password
-from postoffice.interfaces import Executor, IAccountRegister
+from postoffice.interfaces import Executor, IAccountDirectory, IAccountRegister
 from postoffice.model.address import ENABLED, Account, StateNote
+from postoffice.model.alias import Alias
 from postoffice.model.app_password import AppPassword
 from postoffice.protocol import scram
 
@@ -21,6 +23,37 @@ DEVICES = 100
 
 class ChangeRefused(Exception):
     """A change was not made; the text says why, and what to do instead."""
+
+
+async def check_free(
+    directories: Sequence[IAccountDirectory], register: IAccountRegister, name: str
+) -> None:
+    """Raises ChangeRefused if no account can have this name: taken, or its domain is not ours."""
+    found = Directories(directories).look_up(name)
+    domain, entry = await found if isinstance(found, Awaitable) else found
+    if isinstance(entry, Alias):
+        raise ChangeRefused(f"{name} is an alias; postoffice alias remove {name}")
+    if entry is not None:
+        raise ChangeRefused(f"{name} is here already")
+    if domain is None or not await register.serves(domain.name):
+        where = name.rpartition("@")[2]
+        raise ChangeRefused(f"{where} is not ours; postoffice domain add {where}")
+
+
+async def check_maildrop_empty(
+    register: IAccountRegister, count: Callable[[str], Awaitable[tuple[int, int]]], name: str
+) -> None:
+    """
+    Raises ChangeRefused if a new account of this name would get the mail of an earlier one.
+
+    ``count`` is ``IMailStore.count``.
+    """
+    messages, _ = await count(await register.maildrop_for(name))
+    if messages:
+        raise ChangeRefused(
+            f"its maildrop holds {messages} message{'' if messages == 1 else 's'} of an earlier "
+            "account of that name; --adopt-mail gives the new one what is there"
+        )
 
 
 async def set_account_state(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import click
 
+from postoffice.accounts.account_changes import ChangeRefused, check_maildrop_empty
 from postoffice.accounts.app_passwords import salt as salt_of
 from postoffice.cli.addresses import check_free, confirm_look_alike, still_pointing
 from postoffice.cli.app_passwords import (
@@ -90,12 +91,11 @@ async def add(
     settings = context.settings()
     async with context.open(settings) as plugins:
         await check_free(plugins, name)
-        messages, _ = await plugins.store.count(await plugins.register.maildrop_for(name))
-        if messages and not adopt_mail:
-            raise Refused(
-                f"its maildrop holds {counted(messages, 'message')} of an earlier account of "
-                "that name; --adopt-mail gives the new one what is there"
-            )
+        try:
+            if not adopt_mail:
+                await check_maildrop_empty(plugins.register, plugins.store.count, name)
+        except ChangeRefused as refusal:
+            raise Refused(str(refusal)) from None
         async with context.logins(plugins, settings) as logins:
             if not await plugins.register.add(name, *hashed):
                 raise Refused(f"{name} is here already")

@@ -8,7 +8,8 @@ from typing import TypeVar, cast
 
 import idna
 
-from postoffice.accounts import forward_changes
+from postoffice.accounts import account_changes, forward_changes
+from postoffice.accounts.account_changes import ChangeRefused
 from postoffice.accounts.address_resolution import Asking
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.forward_changes import ask
@@ -67,15 +68,10 @@ async def check_no_aliases_of(plugins: Plugins, name: str) -> None:
 
 async def check_free(plugins: Plugins, name: str) -> None:
     """Raises Refused if no account can have this name: it is taken, or its domain is not ours."""
-    found = Directories(plugins.directories).look_up(name)
-    domain, entry = await found if isinstance(found, Awaitable) else found
-    if isinstance(entry, Alias):
-        raise Refused(f"{name} is an alias; postoffice alias remove {name}")
-    if entry is not None:
-        raise Refused(f"{name} is here already")
-    if domain is None or not await plugins.register.serves(domain.name):
-        where = name.rpartition("@")[2]
-        raise Refused(f"{where} is not ours; postoffice domain add {where}")
+    try:
+        await account_changes.check_free(plugins.directories, plugins.register, name)
+    except ChangeRefused as refusal:
+        raise Refused(str(refusal)) from None
 
 
 async def still_pointing(plugins: Plugins, name: str) -> list[str]:

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 from postoffice.accounts.account_changes import (
     ChangeRefused,
+    check_free,
+    check_maildrop_empty,
     give_new_password,
     set_account_state,
 )
@@ -15,7 +17,15 @@ from postoffice.accounts.account_pages import accounts_after
 from postoffice.accounts.login_history import LoginMethod
 from postoffice.doctor.maildrop_owners import maildrop_of
 from postoffice.interfaces import IAccountRegister
-from postoffice.model.address import DISABLED, RECEIVE_ONLY, STATES, Account, Quota
+from postoffice.model.address import (
+    DISABLED,
+    RECEIVE_ONLY,
+    STATES,
+    Account,
+    Address,
+    NotAnAddress,
+    Quota,
+)
 from postoffice.model.config_values import SIZE
 from postoffice.model.errors import PostOfficeError
 from postoffice.web.administration import Administration
@@ -66,6 +76,7 @@ class AccountPages:
         one, many = "/admin/accounts/one", "/admin/accounts"
         return (
             Route("GET", many, ADMINISTRATOR, self.accounts),
+            Route("POST", f"{many}/add", ADMINISTRATOR, self.add),
             Route("GET", one, ADMINISTRATOR, self.account),
             Route("POST", f"{one}/state", ADMINISTRATOR, self.set_state),
             Route("POST", f"{one}/quota", ADMINISTRATOR, self.set_quota),
@@ -153,6 +164,27 @@ class AccountPages:
         return account, register
 
     # -- changes -----------------------------------------------------------------------------
+
+    async def add(self, visit: Visit) -> Response:
+        """Add an account without a password: a one-time link lets its owner choose one."""
+        office, register = self._office, self._office.register
+        if register is None:
+            raise NotServed(409, "All directories of accounts are only read.")
+        try:
+            name = Address.parse(visit.filled("address")).normal
+            await check_free(office.directories, register, name)
+            await check_maildrop_empty(register, office.store.count, name)
+            if not await register.add(name, None):
+                raise ChangeRefused(f"{name} is here already")
+        except (NotAnAddress, ChangeRefused) as refusal:
+            visit.own_session.say(str(refusal), "failed")
+            return redirect("/admin/accounts")
+        await office.executor.run(self._context.login_history.forget, name)  # an earlier one's
+        self._context.note_change(visit, "account added", name)
+        visit.own_session.say(
+            visit.text("The account was added. Make a one-time link for its owner.")
+        )
+        return redirect(_page_of(name))
 
     async def set_state(self, visit: Visit) -> Response:
         """Set what the account may do; sessions end if it may not log in."""

@@ -147,6 +147,17 @@ def test_dangerous_acts_ask_for_the_password_again(site, boss, lines):
     assert len(lines()) == 1
 
 
+def test_an_account_is_added_and_its_owner_chooses_the_password(site, boss, lines):
+    boss.get("/admin/accounts")
+    boss.post("/admin/accounts/add", address="Carla@example.net")
+    assert "was added" in boss.follow().body.decode()
+    assert account(site, "carla@example.net").secret is None
+    for taken in ("carla@example.net", "joe@far.example", "x"):
+        boss.post("/admin/accounts/add", address=taken)
+        assert 'class="message failed"' in boss.follow().body.decode()
+    assert len(lines()) == 1
+
+
 def test_a_quota_and_a_device_are_changed(site, boss, lines):
     finish(site.directory.add_app_password(ANNA, AppPassword("phone", "x", "y")))
     boss.get(f"{ONE}?name={ANNA}")
