@@ -9,7 +9,7 @@ from postoffice.web.admin_pages import AdminPages
 from postoffice.web.application import Application
 from postoffice.web.context import WebContext
 from postoffice.web.forward_pages import ForwardPages
-from postoffice.web.login_pages import LoginPages
+from postoffice.web.login_pages import FACTOR_PAGE, LoginPages
 from postoffice.web.mailbox_pages import MailboxPages
 from postoffice.web.owner_pages import OwnerPages
 from postoffice.web.pages import Pages
@@ -29,6 +29,8 @@ OWNER_MENU = (
     ("/kept", "How long mail is kept"),
     ("/password", "Password"),
 )
+#: For administrators, also before they may see the pages of administrators.
+FACTOR_MENU = ((FACTOR_PAGE, "Second factor"),)
 ADMINISTRATOR_MENU = (
     ("/admin/overview", "State of the server"),
     ("/admin/accounts", "Accounts"),
@@ -64,7 +66,8 @@ def menu(visit: Visit) -> Menu:
     """Return the menu of a visit: groups of pages, each with its title."""
     if visit.session is None or visit.session.pending:
         return ()
-    groups = [(visit.text("My mailbox"), _entries(visit, OWNER_MENU))]
+    own = [*OWNER_MENU, *(FACTOR_MENU if visit.session.administrator else ())]
+    groups = [(visit.text("My mailbox"), _entries(visit, own))]
     if visit.administrator and ADMINISTRATOR_MENU:
         groups.append((visit.text("Administration"), _entries(visit, ADMINISTRATOR_MENU)))
     return groups

@@ -181,6 +181,10 @@ def test_an_administrator_from_elsewhere_is_asked_to_set_it_up_by_a_link(site):
     browser.follow()
     assert f"postoffice web link {ADMIN}" in browser.text
     assert "data:image" not in browser.text
+    browser.get("/")
+    assert 'href="/second-factor"' in browser.text
+    assert 'href="/admin/' not in browser.text
+    assert 'href="/second-factor"' not in site.logged_in().text
 
 
 def set_up(site):
