@@ -22,7 +22,7 @@ EVENTS, STORIES = 500, 1000
 _ID = re.compile(r"[0-9a-f]{6,}(?:\.\d+(?:-[a-z]+)?)?\Z")
 #: Where a line may have an id, or UIDLs; ``parse`` then says whether it does.
 _OF_ID = re.compile(rb'[ "]id(?:=|\\*"\s*:\s*\\*")([0-9a-zA-Z.-]+)')
-_OF_UIDL = re.compile(rb'[ "]uidls?(?:=|\\*"\s*:\s*\\*")"?([^ "\\]+)')
+_OF_UIDL = re.compile(rb'[ "]uidls?(?:=|\\*"\s*:\s*\\*")"?([^\s"\\]+)')
 _ADDRESSES = ("sender", "to", "recipient", "account", "user")
 #: Events about a session that a story of a message leaves out: other commands of the client.
 _NOT_OF_MESSAGE = frozenset(("refused", "policy-refused", "message-deleted", "messages-collected"))

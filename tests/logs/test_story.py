@@ -42,7 +42,7 @@ class Lines:
             self.octets.append(f"2026-11-29T{time}+0000 [postoffice#info] {event}".encode())
 
     def lines(self, since=0.0):
-        yield from self.octets
+        yield from (line + b"\n" for line in self.octets)
 
 
 def told(story) -> list[str]:
