@@ -62,8 +62,10 @@ def test_what_is_copied_is_enough_for_a_whole_wheel(tmp_path):
     subprocess.run(words, cwd=source, check=True, capture_output=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    modules = [path.relative_to(ROOT) for path in (ROOT / "postoffice").rglob("*.py")]
-    assert {str(module) for module in modules} <= names
+    files = [path.relative_to(ROOT) for path in (ROOT / "postoffice").rglob("*") if path.is_file()]
+    files = [path for path in files if path.suffix not in (".pyc", ".pyo")]
+    assert {path.suffix for path in files} > {".py", ".po", ".css"}
+    assert {str(path) for path in files} - names == set()
     plugins = [path.relative_to(ROOT) for path in (ROOT / "twisted" / "plugins").glob("*.py")]
     assert plugins
     assert {str(plugin) for plugin in plugins} <= names
