@@ -63,7 +63,7 @@ class _Examination:
             self.findings += self._configuration()
         if "daemon" in self.kinds:
             self.findings += port_checks.check_ports(
-                settings.listeners, settings.hostname, running=running
+                settings.listeners, settings.hostname, running=running, others=_others(settings)
             )
         if "tls" in self.kinds:
             self.findings += check_certificates(settings.tls.certificates, settings.hostname)
@@ -132,6 +132,12 @@ class _Examination:
         if "dns" in self.kinds:
             domains = self.domains or (self.settings.postmaster.domain,)
             self.findings += await check_dns(self.context.reactor, self.settings, domains)
+
+
+def _others(settings: Settings) -> dict[str, str]:
+    """The endpoints of the web page and of the metrics, where the configuration has them."""
+    sections = {"web": settings.web, "metrics": settings.metrics}
+    return {name: one.listen for name, one in sections.items() if one is not None}
 
 
 async def _domains_of(plugins: Plugins) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,8 +50,14 @@ def daemon_process(control: str) -> int | None:
     return None
 
 
-def check_ports(listeners: Listeners, hostname: str, *, running: bool) -> list[Finding]:
-    """Try all listeners.  ``running``: the daemon answers on its control socket."""
+def check_ports(
+    listeners: Listeners, hostname: str, *, running: bool, others: Mapping[str, str] | None = None
+) -> list[Finding]:
+    """
+    Try all listeners.  ``running``: the daemon answers on its control socket.
+
+    ``others`` are the endpoints of services that do not greet: they are only connected to.
+    """
     report = Report("daemon")
     if running:
         report.ok("the daemon runs")
@@ -67,7 +73,31 @@ def check_ports(listeners: Listeners, hostname: str, *, running: bool) -> list[F
     for (service, one), heard in zip(ones, greetings, strict=True):
         report.where = f"{service} {one.endpoint}"
         _judge(report, service, one, hostname, heard, running)
+    for service, endpoint in (others or {}).items():
+        report.where = f"{service} {endpoint}"
+        why = closed(endpoint)
+        if address_of(endpoint) is None:
+            report.note(f"{service} was not tried: the system chooses its port")
+        elif running and why:
+            report.error(
+                f"{service} does not answer: {why}",
+                "reload the configuration, or restart the daemon: the file has changed since",
+            )
+        elif not why:
+            report.ok(f"{service} answers")
     return report.findings
+
+
+def closed(endpoint: str) -> str:
+    """Return why nobody can connect to an endpoint; "" if somebody can."""
+    place = address_of(endpoint)
+    if place is None:
+        return ""
+    try:
+        _connected(place).close()
+    except OSError as error:
+        return _words(error)
+    return ""
 
 
 def _judge(

@@ -172,6 +172,15 @@ def test_a_closed_port_of_a_daemon_that_runs():
     assert of(found, "pop3 was not tried") == NOTE
 
 
+def test_services_that_do_not_greet_are_connected_to(speak):
+    others = {"web": speak(b"").endpoint, "metrics": closed_port(), "free": "tcp:0"}
+    found = check_ports(listeners(), HOST, running=True, others=others)
+    assert of(found, "web answers") == OK
+    assert of(found, "metrics does not answer") == ERROR
+    assert of(found, "free was not tried") == NOTE
+    assert of(check_ports(listeners(), HOST, running=False, others=others), "web answers") == OK
+
+
 def test_nobody_answers_on_the_control_socket(tmp_path):
     path = str(tmp_path / "control")
     assert daemon_process(path) is None
