@@ -10,6 +10,7 @@ from postoffice.cli.command import Answer, CommandContext, Refused, command, reg
 from postoffice.cli.held_sending import rename_sending
 from postoffice.cli.output import counted
 from postoffice.cli.parameters import ADDRESS
+from postoffice.cli.web_records import rename_web
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.errors import MaildropLocked
@@ -44,6 +45,7 @@ async def remove(
         async with context.logins(plugins, settings) as logins:
             await plugins.executor.run(logins.login_history.forget, name)
         rename_sending(settings, name)
+        rename_web(settings, name)
         pointing = await still_pointing(plugins, name)
     data = {
         "address": name,

@@ -11,6 +11,7 @@ from postoffice.cli.held_sending import rename_sending
 from postoffice.cli.output import counted
 from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.sessions import end_all
+from postoffice.cli.web_records import rename_web
 from postoffice.model.address import Address
 
 
@@ -43,6 +44,7 @@ async def rename(context: CommandContext, address: Address, new: Address) -> Ans
                 )
             await plugins.executor.run(logins.login_history.rename, name, other)
         rename_sending(settings, name, other)
+        rename_web(settings, name, other)
     ended = end_all(context, name, f"{name} is {other} now")
     lines = [f"{name} is {other} now; mail for {name} is refused"]
     if ended:

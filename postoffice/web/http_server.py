@@ -183,6 +183,10 @@ class _Channel(http.HTTPChannel):
         """Refuse; Twisted's own would read on in what came with it."""
         self.refuse(b"400 Bad Request")
 
+    def timeoutConnection(self) -> None:
+        """End a silent connection; Twisted's own would fill the log."""
+        self.refuse(b"")
+
     def cut_off(self) -> None:
         """End the connection at once."""
         if self.transport is not None:

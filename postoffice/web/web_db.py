@@ -124,6 +124,20 @@ class WebDB:
                 database.execute("DELETE FROM administrator WHERE account = ?", (account,)).rowcount
             )
 
+    def rename(self, account: str, new: str = "") -> None:
+        """
+        Let what belongs to an account belong to another name, or forget it.
+
+        What was there under the new name before is forgotten.
+        """
+        with self._file.turn(durable=True) as database:
+            for table in ("administrator", "link"):
+                delete = f"DELETE FROM {table} WHERE account = ?"  # noqa: S608 (our own words)
+                database.execute(delete, (new or account,))
+                if new:
+                    update = f"UPDATE {table} SET account = ? WHERE account = ?"  # noqa: S608
+                    database.execute(update, (new, account))
+
     def set_totp(self, account: str, secret: str) -> bool:
         """Set the second factor of an administrator, or remove it (""); False if there is none."""
         sealed = self._seal.seal(secret) if secret else ""

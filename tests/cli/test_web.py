@@ -92,3 +92,22 @@ def test_the_extra_that_is_missing_is_told_of(joe, ask, monkeypatch):
     assert problem["key"] == "web"
     assert "pip install 'postoffice[web]'" in problem["text"]
     assert problem["line"]
+
+
+def test_the_rights_of_a_removed_account_are_not_inherited(joe, run, ask, web_db):
+    run("web", "admin", "add", JOE)
+    token = web_db.make_link(LOGIN, JOE)
+    run("account", "remove", JOE)
+    run("account", "add", JOE, "--generate")
+    assert ask("web", "admin", "list")["administrators"] == []
+    assert web_db.use_link(LOGIN, token) is None
+
+
+def test_a_renamed_administrator_stays_one(joe, run, ask, web_db):
+    run("web", "admin", "add", JOE)
+    web_db.set_totp(JOE, "JBSWY3DPEHPK3PXP")
+    run("account", "rename", JOE, "jane@example.net")
+    (one,) = ask("web", "admin", "list")["administrators"]
+    assert one["account"] == "jane@example.net"
+    assert one["second_factor"]
+    assert web_db.administrator("jane@example.net").totp == "JBSWY3DPEHPK3PXP"

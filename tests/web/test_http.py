@@ -158,13 +158,14 @@ def test_a_slow_body_is_given_up(server, site):
     assert client.hung_up()
 
 
-def test_a_silent_client_is_given_up(server, site):
+def test_a_silent_client_is_given_up_and_the_log_does_not_mind(server, site, logged):
     fresh, used = Client(server), Client(server)
     used.say(GET)
     site.clock.advance(SILENCE)
     site.clock.advance(READING)
     assert fresh.hung_up()
     assert used.hung_up()
+    assert not logged
 
 
 def test_one_client_cannot_take_all_connections(server):
