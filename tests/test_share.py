@@ -107,11 +107,8 @@ def test_bash_completes(tmp_path, words, offered):
     assert (done.stdout.split(), done.stderr) == ([offered], "")
 
 
-LINES = [
-    ("postoffice maild", "maildrop"),
-    ("postoffice maildrop ver", "verify"),
-    ("postoffice maildrop list --js", "--json"),
-]
+#: What is offered, test_bash_completes tries; here it is that each shell asks, again and again.
+LINES = [("postoffice maild", "maildrop"), ("postoffice maildrop ver", "verify")]
 
 
 def path_with_command() -> dict[str, str]:
@@ -119,8 +116,8 @@ def path_with_command() -> dict[str, str]:
 
 
 @pytest.mark.skipif(not shutil.which("fish"), reason="there is no fish here")
-@pytest.mark.parametrize(("line", "offered"), LINES)
-def test_fish_completes(tmp_path, line, offered):
+def test_fish_completes(tmp_path):
+    line, offered = LINES[1]
     script = f'source "{SHARE / COMPLETIONS["fish"]}"; complete -C "{line}"'
     env = {**path_with_command(), "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     done = subprocess.run(

@@ -195,8 +195,7 @@ def _service(installing: Installation, settings: Settings, units: str | None) ->
     unit = systemd_unit.text(
         sys.prefix, configuration, settings.state, settings.user, str(identity.gid)
     )
-    path = os.path.join(wanted, systemd_unit.NAME)
-    new = systemd_unit.install(wanted, unit)
+    path, new = systemd_unit.install(wanted, unit)
     (installing.made if new else installing.kept).append(f"the systemd unit {path}")
     return ["systemctl enable --now postoffice"]
 

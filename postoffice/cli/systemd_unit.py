@@ -127,25 +127,26 @@ def runs() -> bool:
     return os.path.isdir(RUNNING)
 
 
-def install(folder: str, unit: str) -> bool:
+def install(folder: str, unit: str) -> tuple[str, bool]:
     """
-    Write the unit into a folder and let systemd know; False if there is one already.
+    Write the unit into a folder and let systemd know; return its path, and whether it is new.
 
-    Raises Refused.
+    A unit that is there stays, also one of a package.  Raises Refused.
     """
     path = os.path.join(folder, NAME)
-    if folder == UNITS and any(os.path.exists(f"{one}/{NAME}") for one in OF_PACKAGES):
-        return False
+    there = [f"{one}/{NAME}" for one in OF_PACKAGES if os.path.exists(f"{one}/{NAME}")]
+    if folder == UNITS and there and not os.path.lexists(path):
+        return there[0], False
     try:
         with new_files.file(path, 0o644) as file:
             file.write(unit.encode())
     except FileExistsError:
-        return False
+        return path, False
     except OSError as error:
         raise Refused(f"{path} cannot be written: {error.strerror}") from error
     if runs() and folder == UNITS:
         _reload()
-    return True
+    return path, True
 
 
 def _reload() -> None:

@@ -186,9 +186,10 @@ def test_mail_of_an_earlier_account_is_given_to_nobody(run, tmp_path):
 
 def test_a_unit_is_written_once(tmp_path):
     unit = systemd_unit.text("/opt/x", "/srv/mail/postoffice.yaml", "/srv/mail/state", "mail", "8")
-    assert systemd_unit.install(str(tmp_path), unit)
+    path = str(tmp_path / "postoffice.service")
+    assert systemd_unit.install(str(tmp_path), unit) == (path, True)
     assert (tmp_path / "postoffice.service").read_text() == unit
-    assert not systemd_unit.install(str(tmp_path), "another")
+    assert systemd_unit.install(str(tmp_path), "another") == (path, False)
     assert (tmp_path / "postoffice.service").read_text() == unit
     for line in (
         "User=mail",
@@ -199,6 +200,18 @@ def test_a_unit_is_written_once(tmp_path):
     ):
         assert f"\n{line}\n" in unit
     assert "StateDirectory" not in unit
+
+
+def test_a_unit_of_a_package_is_used(tmp_path, monkeypatch):
+    package, own = tmp_path / "lib", tmp_path / "etc"
+    package.mkdir()
+    own.mkdir()
+    (package / "postoffice.service").write_text("of the package")
+    monkeypatch.setattr(systemd_unit, "OF_PACKAGES", (str(package),))
+    monkeypatch.setattr(systemd_unit, "UNITS", str(own))
+    there = str(package / "postoffice.service")
+    assert systemd_unit.install(str(own), "another") == (there, False)
+    assert list(own.iterdir()) == []
 
 
 def test_a_unit_that_cannot_be_written_is_told(tmp_path):
