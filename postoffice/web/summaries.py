@@ -115,7 +115,7 @@ def _part(octets: bytes | str, charset: str | None) -> str:
         octets = octets.encode("utf-8", "surrogateescape")
     try:
         return octets.decode(charset or "utf-8")
-    except (LookupError, UnicodeDecodeError):
+    except (LookupError, ValueError):  # of a charset that is unknown, or no name at all, too
         return octets.decode("latin-1")
 
 

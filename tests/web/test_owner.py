@@ -57,6 +57,15 @@ def test_mail_is_listed_newest_first_without_texts(site):
     assert "not hers" not in browser.text
 
 
+@pytest.mark.parametrize("charset", [b"undefined", b"punycode", b"a\0b", b"\xff", b"utf-7", b"zip"])
+def test_no_charset_breaks_the_list(site, charset):
+    letters(site, b"=?%b?q?=ff-+2AA-?=" % charset, b"good")
+    browser = site.logged_in()
+    assert browser.get("/mail").status == 200
+    assert len(uidls(browser)) == 2
+    assert browser.get("/").status == 200
+
+
 @pytest.mark.parametrize(
     ("subject", "shown"),
     [
