@@ -191,6 +191,11 @@ class LoginRecorder:
             self._used[login_method] = self._now()
             self._write_later()
 
+    def unwritten(self, account: str) -> list[tuple[LoginMethod, float]]:
+        """Return the logins of an account that are not in the history yet, the latest first."""
+        found = [(method, last) for method, last in self._used.items() if method.account == account]
+        return sorted(found, key=lambda one: -one[1])
+
     def _write_later(self) -> None:
         if self._open and self._used and self._timer is None:
             self._timer = self._clock.callLater(BATCH, self._ring)

@@ -91,6 +91,7 @@ class WebPage:
             settings.way_out,
             reception.limits,
             lambda: self._manager(),
+            self._logins.recording.unwritten,
         )
         return WebServer(
             make_application(context),

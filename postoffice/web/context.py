@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from postoffice.accounts.credentials import PlainLogin
 from postoffice.accounts.directories import Directories
-from postoffice.accounts.login_history import LoginHistory
+from postoffice.accounts.login_history import LoginHistory, LoginMethod
 from postoffice.interfaces import Executor, IMailStore
 from postoffice.model import log_events
 from postoffice.model.address import Account, Quota
@@ -66,6 +66,11 @@ class WebState:
             await self.executor.run(self.web_db.close)
 
 
+def _no_logins(_: str) -> Sequence[tuple[LoginMethod, float]]:
+    """Stands for the logins that are not written yet where there are none."""
+    return ()
+
+
 def _nobody() -> QueueManager | None:
     """Stands for the queue where nothing is sent."""
     return None
@@ -89,7 +94,8 @@ class WebContext:
     ``administration`` is what administrators work with.  ``page`` is the address of the page in
     letters; ``send_letter`` delivers one (its id, its recipient, its text), and raises
     PostOfficeError; ``way_out`` is whether mail can be sent to other domains; ``sending`` knows
-    what accounts send, and ``manager`` returns what sends it.
+    what accounts send, and ``manager`` returns what sends it.  ``unwritten_logins`` returns those
+    that are not in the history yet.
     """
 
     state: WebState
@@ -112,6 +118,7 @@ class WebContext:
     way_out: bool = False
     sending: SendingLimits | None = None
     manager: Callable[[], QueueManager | None] = _nobody
+    unwritten_logins: Callable[[str], Sequence[tuple[LoginMethod, float]]] = _no_logins
 
     def quota_of(self, account: Account) -> Quota:
         """Return the quota that applies to an account; no field is None."""

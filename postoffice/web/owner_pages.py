@@ -39,7 +39,9 @@ class OwnerPages:
         quota = context.quota_of(account)
         since = context.state.now() - LOGINS
         used = context.login_history.used
-        logins = await context.executor.run(used, since, account.address)
+        written = dict(await context.executor.run(used, since, account.address))
+        newest = written | dict(context.unwritten_logins(account.address))
+        logins = sorted(newest.items(), key=lambda one: -one[1])
         return self._pages.page(
             visit,
             "home.html",

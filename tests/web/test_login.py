@@ -34,6 +34,10 @@ def test_a_login_leads_to_the_own_page(site):
     assert browser.post("/login", address=ANNA, password=PASSWORD).status == 303
     assert ANNA in browser.follow().body.decode()
     assert "Last logins" in browser.text
+    assert "<td>this page</td><td>192.0.2.7</td>" in browser.text
+    site.clock.advance(10)  # now it is written
+    browser.get("/")
+    assert browser.text.count("<td>this page</td>") == 1
 
 
 def test_the_cookie_is_for_this_host_and_for_no_script(site):

@@ -101,6 +101,7 @@ class Site:
             way_out=True,
             sending=self.sending,
             manager=lambda: self.manager,
+            unwritten_logins=self.logins.recording.unwritten,
         )
         self.application = make_application(self.context)
 
