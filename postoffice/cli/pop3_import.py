@@ -23,7 +23,6 @@ from postoffice.doctor.maildrop_owners import OwnedMaildrop
 from postoffice.interfaces import IMaildropIntake
 from postoffice.model.address import Address
 from postoffice.model.errors import MaildropLocked, PostOfficeError
-from postoffice.moving.deletion import delete_verified
 from postoffice.moving.old_sessions import OldAccount, Stop, Stopped
 from postoffice.moving.pool import run_all
 from postoffice.moving.pop3_import import (
@@ -59,7 +58,7 @@ class LiveOptions:
         delete = values.pop("delete_after_verify")
         if dry and (delete or watch):
             raise click.UsageError("--dry-run excludes --delete-after-verify and --watch")
-        how = ImportOptions(dates=dates, dry=dry, patience=patience, keep_digests=delete)
+        how = ImportOptions(dates=dates, dry=dry, patience=patience)
         return cls(OldServerOptions(**values), how, age_real, parallel, delete, watch)
 
 
@@ -239,13 +238,12 @@ def _import(store: IMaildropIntake, one: LiveImport, options: LiveOptions, stop:
         one.done, one.all = done, of
 
     writer = store.import_writer(one.drop.name, options.age_real)
-    work = POP3Import(one.account, writer, options.how, stop, step)
+    reader = store.reader(one.drop.name) if options.delete else None
+    work = POP3Import(one.account, writer, options.how, stop, step, reader=reader)
     try:
         if stop.is_set:
             raise Stopped
         work.run()
-        if options.delete:
-            delete_verified(work, store.reader(one.drop.name))
         one.error = ""
     except Stopped:
         one.error = "" if options.watch else "it was stopped; import again to go on"

@@ -2,61 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from postoffice.interfaces import IImportWriter, IMaildropReader
 from postoffice.model.errors import MessageGone
 from postoffice.model.listing import Entry
-from postoffice.moving.old_list import Listed, list_all
-from postoffice.moving.pop3_import import POP3Import
+from postoffice.moving.old_list import Listed
 from postoffice.pop3.client_commands import Ended, dele, retr
 from postoffice.pop3.client_connection import POP3Connection
 from postoffice.store.digests import TextDigest
 
 
-def delete_verified(done: POP3Import, reader: IMaildropReader) -> None:
-    """
-    Delete at the old server each message whose text is the same here.
-
-    A text that has arrived in this pass was heard already; others are fetched again.  A message
-    that is not here any more, because its owner has deleted it, stays.  Raises as ``run`` does.
-    """
-    deletion = Deletion(done.digests, done.writer, reader)
-    farewell = done.sessions.run(deletion.work)
-    if not farewell.ok:
-        done.result.warnings.append(f"the old server may not have deleted all: {farewell}")
-    done.result.deleted += deletion.marked
-    done.result.left += deletion.other
-
-
 class Deletion:
-    """The work of one session; ``marked`` messages will be removed at its QUIT."""
+    """
+    Marks messages as deleted in one session at the old server; its QUIT removes them.
 
-    def __init__(
-        self, digests: Mapping[str, str], writer: IImportWriter, reader: IMaildropReader
-    ) -> None:
-        self._digests = digests
+    A message that is not here any more, because its owner has deleted it, stays.  ``marked`` are
+    how many go, ``other`` says why others stay.
+    """
+
+    def __init__(self, writer: IImportWriter, reader: IMaildropReader) -> None:
         self._writer = writer
         self._reader = reader
         self.marked = 0
         self.other: list[str] = []
 
-    def work(self, connection: POP3Connection) -> None:
-        """Compare, and mark as deleted.  Raises POP3Failed."""
+    def work(
+        self, connection: POP3Connection, listed: Sequence[Listed], digests: Mapping[str, str]
+    ) -> None:
+        """
+        Compare what this session has ``listed`` with what is here, and mark what is the same.
+
+        ``digests`` are of texts that have arrived in this session, by their UIDLs here; others
+        are fetched again.  What an earlier session has heard proves nothing, because some
+        servers give a UIDL to another message then.  Raises POP3Failed, TemporaryFailure.
+        """
         self.marked, self.other = 0, []
         entries = {entry.uidl: entry for entry in self._reader.entries()}
-        here = [one for one in list_all(connection).messages if one.key in entries]
-        equal = list(self._equal(connection, here, entries))
+        here = [one for one in listed if one.key in entries]
+        equal = list(self._equal(connection, here, entries, digests))
         self._writer.mark_moved([one.key for one in equal])  # before the old server removes them
         for event in connection.fetch(dele(one.number) for one in equal):
             self.marked += isinstance(event, Ended) and event.reply.ok
 
     def _equal(
-        self, connection: POP3Connection, here: list[Listed], entries: Mapping[str, Entry]
+        self,
+        connection: POP3Connection,
+        here: list[Listed],
+        entries: Mapping[str, Entry],
+        digests: Mapping[str, str],
     ) -> Iterator[Listed]:
         """Those with the same text."""
-        heard = [(one, self._digests[one.key]) for one in here if one.key in self._digests]
-        others = [one for one in here if one.key not in self._digests]
+        heard = [(one, digests[one.key]) for one in here if one.key in digests]
+        others = [one for one in here if one.key not in digests]
         for one, there in (*heard, *_fetched(connection, others)):
             if there == self._ours(entries[one.key]):
                 yield one

@@ -39,11 +39,13 @@ class OldList:
     All messages, in order; and what was odd.
 
     ``doubtful``: the server contradicts itself, so that a message that is not in it may be there.
+    ``bare``: no message has a UIDL there.
     """
 
     messages: list[Listed]
     warnings: list[str] = field(default_factory=list)
     doubtful: bool = False
+    bare: bool = False
 
 
 def list_all(connection: POP3Connection) -> OldList:
@@ -67,8 +69,12 @@ def list_all(connection: POP3Connection) -> OldList:
         )
         keys = dict(_header_keys(connection, bare))
         listed = [one if one.uidl else replace(one, key=keys.get(one.number, "")) for one in listed]
-        listed = [one for one in listed if one.uidl or one.key]
-    return OldList(list(_distinct(listed, told.append)), told, doubtful)
+        if any(not (one.uidl or one.key) for one in listed):
+            doubtful = True
+            told.append("the old server refuses the headers of some of them, which are left out")
+            listed = [one for one in listed if one.uidl or one.key]
+    every = not any(one.uidl for one in listed)
+    return OldList(list(_distinct(listed, told.append)), told, doubtful, every)
 
 
 def _joined(sizes: Sizes, uidls: Lines, warn: Callable[[str], object]) -> list[Listed]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from postoffice.interfaces import (
     IImportWriter,
+    IMaildropReader,
     ImportResult,
     IncomingMessage,
     MessageDigest,
@@ -21,6 +22,7 @@ from postoffice.interfaces import (
 )
 from postoffice.model.errors import MaildropLocked
 from postoffice.moving.arrival import HEADER_MAXIMUM, arrived
+from postoffice.moving.deletion import Deletion
 from postoffice.moving.old_list import Listed, OldList, list_all
 from postoffice.moving.old_sessions import OldAccount, OldSessions, Stop
 from postoffice.moving.patience import Patience
@@ -44,13 +46,12 @@ class ImportOptions:
     How to import: the ``dates`` of the messages, and whether it is only counted (``dry``).
 
     ``patience`` is how many seconds are waited, in all, for an old server that refuses, and for
-    our own maildrop.  ``keep_digests``: what arrived will be deleted there, too.
+    our own maildrop.
     """
 
     dates: str = RECEIVED
     dry: bool = False
     patience: float = 1800.0
-    keep_digests: bool = False
 
 
 @dataclass
@@ -74,9 +75,8 @@ class POP3Import:
     """
     One pass over one account, in ``sessions`` at its server.
 
-    ``result`` grows as messages are committed; ``digests`` are those of the messages
-    that arrived in this pass, by their UIDLs here, if they are to be kept.
-    ``wait`` and ``clock`` are for tests.
+    ``result`` grows as messages are committed.  With a ``reader`` of the maildrop, what is here
+    and has the same text is deleted there.  ``wait`` and ``clock`` are for tests.
     """
 
     def __init__(
@@ -87,13 +87,15 @@ class POP3Import:
         stop: Stop,
         step: Step = unheard,
         *,
+        reader: IMaildropReader | None = None,
         wait: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.result = LiveResult()
-        self.digests: dict[str, str] = {}
-        self.sessions = OldSessions(account, Patience(options.patience), stop, wait or stop.wait)
-        self.writer = writer
+        self._sessions = OldSessions(account, Patience(options.patience), stop, wait or stop.wait)
+        self._writer = writer
+        self._deletion = None if reader is None else Deletion(writer, reader)
+        self._digests: dict[str, str] = {}  # of what has arrived in this session
         self._options = options
         self._stop = stop
         self._step = step
@@ -112,16 +114,19 @@ class POP3Import:
 
         Raises CannotImport, MaildropLocked, TemporaryFailure, Stopped.
         """
-        self.writer.open()
+        self._writer.open()
         try:
-            self.sessions.run(self._import)
+            farewell = self._sessions.run(self._import)
         finally:
-            self.writer.close()
+            self._writer.close()
+        if self._deletion is not None:
+            self._tell_deleted(self._deletion, farewell)
         self._tell_sizes()
 
     # -- one session ---------------------------------------------------------------------
 
     def _import(self, connection: POP3Connection) -> None:
+        self._digests.clear()
         old = list_all(connection)
         work = self._work(old)
         if self._options.dry:
@@ -132,13 +137,23 @@ class POP3Import:
             self._fetch(connection, work)
         finally:
             self._commit()
+        if self._deletion is not None:
+            self._deletion.work(connection, old.messages, self._digests)
+
+    def _tell_deleted(self, deletion: Deletion, farewell: ClientReply) -> None:
+        if not farewell.ok:
+            self.result.warnings.append(f"the old server may not have deleted all: {farewell}")
+        self.result.deleted += deletion.marked
+        self.result.left += deletion.other
 
     def _work(self, old: OldList) -> list[tuple[Listed, int]]:
         """What to fetch, and its places here."""
-        writer, result = self.writer, self.result
+        writer, result = self._writer, self.result
         result.doubtful = old.doubtful
         result.listed = frozenset(text for one in old.messages for text in (one.key, one.uidl))
         found = list(places(old.messages, lambda one: writer.place_of(one.key, one.uidl)))
+        if old.bare and len(found) == len(old.messages) > 0:
+            result.doubtful = True  # it may have had UIDLs when they were imported
         if not self._all:  # the first session of this pass
             result.there = len(old.messages) - len(found)
             result.warnings += old.warnings
@@ -161,7 +176,7 @@ class POP3Import:
                 if not isinstance(event, Ended):
                     if len(header) < HEADER_MAXIMUM:
                         header += event.octets[:HEADER_MAXIMUM]
-                    self.writer.write(event.octets)
+                    self._writer.write(event.octets)
                     continue
                 self._end(message[0], bytes(header), event.reply)
                 message = None
@@ -178,24 +193,24 @@ class POP3Import:
 
     def _begin(self, one: Listed, place: int) -> None:
         self._began = self._began or self._clock()
-        self.writer.begin(IncomingMessage(one.key, place, one.uidl or one.key))
+        self._writer.begin(IncomingMessage(one.key, place, one.uidl or one.key))
 
     def _end(self, one: Listed, header: bytes, reply: ClientReply) -> None:
         if not reply.ok:
-            self.writer.drop()
+            self._writer.drop()
             self._leave(one.key, f"the old server refused it: {reply}")
         else:
-            said = self.writer.end(self._arrived(header))
+            said = self._writer.end(self._arrived(header))
             if isinstance(said, str):
                 self._leave(one.key, said)
             else:
-                if self._options.keep_digests:
-                    self.digests[one.key] = said.whole
+                if self._deletion is not None:
+                    self._digests[one.key] = said.whole
                 self._see_to_size(one, said)
         self._done += 1
-        self.sessions.patience.progressed()
+        self._sessions.patience.progressed()
         self._step(self._done, self._all)
-        writer = self.writer
+        writer = self._writer
         full = writer.waiting >= GROUP or writer.octets >= OCTETS
         if full or self._clock() - self._began > SECONDS:
             self._commit()
@@ -236,10 +251,10 @@ class POP3Import:
 
     def _commit(self) -> None:
         """Make the group durable; a session that holds our maildrop is waited for."""
-        octets, waited = self.writer.octets, 0.0
+        octets, waited = self._writer.octets, 0.0
         while True:
             try:
-                moved, there = self.writer.commit()
+                moved, there = self._writer.commit()
                 break
             except MaildropLocked:
                 if waited >= self._options.patience or self._stop.is_set:

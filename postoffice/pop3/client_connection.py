@@ -103,13 +103,18 @@ class POP3Connection:
 
     def stat(self) -> tuple[int, int] | None:
         """How many messages there are, and their octets; None if the server's reply is none."""
-        return read_stat(self._line(STAT).text)
+        try:
+            return read_stat(self._line(STAT).text)
+        except CommandRefused:
+            return None
 
     def uidls(self) -> Lines | None:
-        """UIDLs by message numbers; None if the server has no UIDL."""
+        """UIDLs by message numbers; None if the server has no UIDL, POP3Failed if only now not."""
         try:
             return read_lines(self._text(UIDL))
-        except CommandRefused:
+        except CommandRefused as why:
+            if why.reply.code or self.session.offers.has(UIDL.verb):
+                raise POP3Failed(why.reply) from why
             return None
 
     def sizes(self) -> Sizes:

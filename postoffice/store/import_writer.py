@@ -22,6 +22,7 @@ from postoffice.store.journal.journal import Journal
 from postoffice.store.names import Measured
 from postoffice.store.oddities import NotServed, see_to_compression
 from postoffice.store.text import growth
+from postoffice.util.atomic_file import sync_folder
 
 
 class ImportWriter:
@@ -121,6 +122,8 @@ class ImportWriter:
 
     def mark_moved(self, uidls: Collection[str]) -> None:
         with failures(self._folder):
+            for box in ("new", "cur"):  # another import may have renamed some, and not synced yet
+                sync_folder(f"{self._folder}/{box}")
             import_record.mark_moved(self._folder, uidls)
 
     def close(self) -> None:

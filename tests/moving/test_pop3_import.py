@@ -9,7 +9,6 @@ import pytest
 
 from postoffice.model.errors import CannotImport, MaildropLocked
 from postoffice.moving import pop3_import
-from postoffice.moving.deletion import delete_verified
 from postoffice.moving.old_sessions import OldAccount, Stop, Stopped
 from postoffice.moving.pop3_import import ImportOptions, POP3Import
 from postoffice.pop3.client_server import POP3URL
@@ -38,7 +37,7 @@ def messages(count):
 class Importing:
     """One pass; what it would have waited is in ``waits``."""
 
-    def __init__(self, store, old, password="secret", **options):
+    def __init__(self, store, old, password="secret", delete=False, **options):
         self.waits = []
         self.stop = Stop()
         account = OldAccount(server=POP3URL.parse(old.url).server(), login="ann", password=password)
@@ -48,6 +47,7 @@ class Importing:
             ImportOptions(**options),
             self.stop,
             wait=self.waits.append,
+            reader=store.reader(JOE) if delete else None,
         )
 
     def run(self):
@@ -163,6 +163,40 @@ def test_a_server_without_uidl(store, capa, key):
     assert all(uidl.endswith(f"-{len(text(1))}") for uidl, _ in listed(store))
 
 
+@pytest.mark.parametrize("capa", [("TOP", "UIDL"), ()])
+def test_a_server_whose_uidls_fail_for_the_moment_is_asked_again(store, capa):
+    code = b"" if capa else b" [SYS/TEMP]"
+
+    def fault(number, line):
+        return b"-ERR%b index is rebuilt\r\n" % code if line == "UIDL" and number < 3 else None
+
+    with OldServer(messages(2), fault=fault) as old:
+        old.capa = capa or old.capa
+        if not capa:
+            old.fault = lambda n, line: b"-ERR\r\n" if line == "CAPA" else fault(n, line)
+        importing = Importing(store, old)
+        assert importing.run().messages == 2
+    assert listed(store) == messages(2)
+    assert len(importing.waits) == 2
+
+
+def test_what_a_server_without_uidl_does_not_show_may_still_be_there(store):
+    def fault(number, line):
+        return b"-ERR no\r\n" if line in ("TOP 2 0", "RETR 2") else None
+
+    with OldServer(messages(2), capa=("TOP",), fault=fault) as old:
+        result = run(store, old)
+        assert result.doubtful
+        assert "left out" in result.warnings[-1]
+
+
+def test_uidls_that_a_server_has_no_more_are_no_reason_to_remove_mail(store):
+    with OldServer(messages(2)) as old:
+        assert not run(store, old).doubtful
+        old.capa = ("TOP",)
+        assert run(store, old).doubtful
+
+
 def test_odd_uidls_and_twins_get_new_ones(store):
     odd = [("u1", text(1)), ("x" * 300, text(2)), ("u1", text(3)), ("\xe9", text(4))]
     with OldServer(list(odd)) as old:
@@ -184,6 +218,7 @@ LIES = {
     "no list": ("LIST", b"-ERR no\r\n", "sizes are not known"),
     "a wrong count": ("STAT", b"+OK 17 1\r\n", "17 messages"),
     "a count that is none": ("STAT", b"+OK fine\r\n", ""),
+    "no count": ("STAT", b"-ERR no\r\n", ""),
 }  # fmt: skip
 
 
@@ -284,14 +319,44 @@ def test_what_is_here_and_equal_is_deleted_there(store):
         maildrop.release()
         old.messages[2] = ("u3", text(3) + b"other\r\n")
         old.messages.append(("u5", text(5)))
-        importing = Importing(store, old, keep_digests=True)
-        importing.run()
-        delete_verified(importing.work, store.reader(JOE))
+        result = run(store, old, delete=True)
         assert old.removed == ["u1", "u4", "u5"]
-        assert importing.work.result.deleted == 3
-        assert "u3: not deleted" in importing.work.result.left[0]
+        assert result.deleted == 3
+        assert "u3: not deleted" in result.left[0]
         assert old.heard.count("RETR 5") == 1  # heard already
         assert old.heard.count("RETR 1") == 2
+
+
+def test_a_server_that_gives_uidls_to_other_messages_loses_none(store):
+    """Some servers number messages anew in each session, and call that UIDLs."""
+    texts = [text(n) for n in range(1, 5)]
+
+    def fault(number, line):
+        if line == "RETR 4" and number == 1:
+            del texts[0]  # another program has fetched and deleted it
+            old.messages[:] = [(str(n), one) for n, one in enumerate(texts, 1)]
+            return CUT
+        return None
+
+    with OldServer([(str(n), text(n)) for n in range(1, 5)], fault=fault) as old:
+        result = run(store, old, delete=True)
+        assert [one for _, one in listed(store)] == [text(1), text(2), text(3)]
+        assert [one for _, one in old.messages] == texts
+        assert len(result.left) == 3
+
+
+def test_what_came_while_it_was_verified_stays_there(store):
+    """The old server gives a UIDL that was deleted to another message between two sessions."""
+
+    def fault(number, line):
+        if line == "QUIT" and number == 1:
+            old.messages[:1] = [("u1", text(9))]
+        return
+
+    with OldServer(messages(2), fault=fault) as old:
+        run(store, old, delete=True)
+        kept = [one for _, one in listed(store)]
+        assert all(one in kept or ("u1", one) in old.messages for one in (text(1), text(9)))
 
 
 def test_dates_never_decrease(store, tmp_path):
