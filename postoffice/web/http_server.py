@@ -26,7 +26,7 @@ from postoffice.server.certificates import Certificates
 from postoffice.util.networks import Network, client_address, network_of, plain_address, within
 from postoffice.util.token_bucket import TokenBucket
 from postoffice.web.application import Application
-from postoffice.web.values import Response, WebRequest
+from postoffice.web.values import SAFE, Response, WebRequest
 
 log = Logger("postoffice")
 
@@ -42,6 +42,7 @@ FAREWELL = 5.0
 CONNECTIONS, OF_ONE = 500, 40
 #: Refused connections that are logged: at most so many, in so many seconds.
 _LOGGED = (10, 60)
+_READS = frozenset(method.encode() for method in SAFE)
 
 
 class _Request(http.Request):
@@ -50,7 +51,7 @@ class _Request(http.Request):
     channel: Any
     _answering: Deferred[Response] | None = None
     _late: IDelayedCall | None = None
-    _too_large = False
+    _too_large = _nobody_reads = False
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(min(length or 0, BODY))  # type: ignore[no-untyped-call]
@@ -89,6 +90,8 @@ class _Request(http.Request):
 
     def _write(self, response: Response) -> None:
         self._stop_waiting()
+        if self._nobody_reads:
+            return
         self.setResponseCode(response.status)
         headers = {**response.headers, "Content-Type": response.kind}
         headers["Content-Length"] = str(len(response.body))
@@ -105,20 +108,29 @@ class _Request(http.Request):
         if failure.check(CancelledError):  # type: ignore[no-untyped-call]
             return
         log.failure("answering a request failed", failure=failure)
-        if self.channel is not None:
+        if not self._nobody_reads:
             self.channel.refuse(b"500 Internal Server Error")
 
     def _give_up(self) -> None:
         self._late = None
         if self.channel is not None:
             self.channel.refuse(b"503 Service Unavailable")
-        if self._answering is not None:
-            self._answering.cancel()
+        self._stop_reading()
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         self._stop_waiting()
-        if self._answering is not None:
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        """
+        Nobody reads the answer.
+
+        What changes something goes on all the same: otherwise a client could hang up when the
+        change is made, and before the log has its line and other sessions have ended.
+        """
+        self._nobody_reads = True
+        if self._answering is not None and self.method in _READS:
             self._answering.cancel()
 
     def _stop_waiting(self) -> None:

@@ -12,7 +12,16 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from postoffice.web.http_server import BODY, CONNECTIONS, OF_ONE, READING, SILENCE, WebServer
+from postoffice.web.http_server import (
+    ANSWERING,
+    BODY,
+    CONNECTIONS,
+    OF_ONE,
+    READING,
+    SILENCE,
+    WebServer,
+)
+from postoffice.web.values import Response
 from tests.web.whole_site import ANNA, PASSWORD
 
 GET = b"GET /login HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -188,6 +197,32 @@ def test_closing_waits_for_nobody_who_is_silent(server):
     assert client.hung_up()
     assert closing.called
     assert Client(server).protocol is None
+
+
+@pytest.mark.parametrize("how", ["hangs up", "waits too long"])
+@pytest.mark.parametrize("changes", [True, False])
+def test_only_a_change_goes_on_without_its_browser(server, site, changes, how, logged):
+    going: Deferred[None] = Deferred()
+    done = []
+
+    async def answer(_):
+        await going
+        done.append("in the log")
+        return Response()
+
+    site.application.answer = answer
+    client = Client(server)
+    client.say(with_length(b"a=b") if changes else GET)
+    if how == "hangs up":
+        client.hang_up()
+    else:
+        site.clock.advance(ANSWERING)
+        assert status(client.transport.value()) == 503
+    if not going.called:
+        going.callback(None)
+    assert bool(done) is changes
+    assert b" 200 " not in client.transport.value()
+    assert not logged
 
 
 # -- proxies -------------------------------------------------------------------------------
