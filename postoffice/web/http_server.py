@@ -348,7 +348,8 @@ class WebServer:
         peer = client_address(raw.client)
         if peer and not within(peer, self._proxies):
             between = {"x-forwarded-for", "forwarded", "via", "x-real-ip"} & headers.keys()
-            return Client(peer, self._encrypted), not between
+            direct = not between and raw.clientproto == b"HTTP/1.1"  # nginx speaks 1.0 with us
+            return Client(peer, self._encrypted), direct
         address = ""
         for one in reversed(headers.get("x-forwarded-for", "").split(",")):
             address = plain_address(one.strip())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from postoffice.web.values import SAFE, WebRequest
+from postoffice.web.values import LOOPBACK, SAFE, WebRequest
 
-#: The names of this machine itself.
-LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 #: What a page may load and where its forms may lead: only to us.  No script in a page runs.
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
@@ -37,7 +35,7 @@ def headers_for(request: WebRequest) -> dict[str, str]:
 
 def is_our_host(request: WebRequest, hosts: Collection[str]) -> bool:
     """Whether the Host header names us: a site of another name that leads here is not served."""
-    return request.host in hosts or (request.at_the_machine and request.host in LOOPBACK)
+    return request.host in hosts or (request.client.local and request.host in LOOPBACK)
 
 
 def is_private(request: WebRequest) -> bool:

@@ -9,6 +9,8 @@ from postoffice.model.envelope import Client
 
 #: Methods that change nothing (RFC 9110 §9.2.1).
 SAFE = ("GET", "HEAD")
+#: The names of this machine itself.
+LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,17 @@ class WebRequest:
 
     @property
     def at_the_machine(self) -> bool:
-        """Whether the browser runs on this machine, and nothing stands between."""
-        return self.direct and self.client.local
+        """
+        Whether the browser runs on this machine, and nothing stands between.
+
+        Such a browser asks for a name of the machine itself; a web server in front that hands on
+        the public name, or the origin of the public page, is not taken for one.
+        """
+        named = self.host in LOOPBACK
+        origin = self.headers.get("origin", "")
+        if origin and origin.partition("://")[2].lower() != self.headers.get("host", "").lower():
+            named = False
+        return self.direct and self.client.local and named
 
 
 @dataclass(frozen=True)

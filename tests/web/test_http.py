@@ -265,6 +265,20 @@ def test_nobody_else_is_believed(server):
         assert status(client.say(headers.replace(b"mail.example.net", b"localhost"))) in (403, 421)
 
 
+@pytest.mark.parametrize(
+    ("asked", "refused"),
+    [
+        (GET, 200),
+        (GET.replace(b"1.1", b"1.0"), 403),
+        (GET.replace(b"localhost", b"mail.example.net"), 403),
+        (with_length(b"").replace(b"http://localhost:8025", b"https://mail.example.net"), 403),
+    ],
+    ids=["a browser", "nginx", "the public name", "the public origin"],
+)
+def test_a_proxy_that_says_nothing_is_no_browser_on_this_machine(server, asked, refused):
+    assert status(Client(server).say(asked)) == refused
+
+
 def test_another_host_name_is_not_served(server):
     answer = Client(server).say(GET.replace(b"localhost", b"rebound.example"))
     assert status(answer) == 421
