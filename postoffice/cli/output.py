@@ -30,7 +30,9 @@ def say_marked(mark: str, colour: str, line: str) -> None:
 
 def say_object(data: Mapping[str, object]) -> None:
     """Print the answer as JSON."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    # an octet of a file's name that is not UTF-8 is a lone surrogate, which JSON can only escape
+    click.echo(text.encode("utf-8", "backslashreplace").decode())
 
 
 def counted(number: int, what: str) -> str:

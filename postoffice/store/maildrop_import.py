@@ -68,7 +68,8 @@ def _opened(source: ImportSource) -> Iterator[OldMail]:
         with old_mbox.opened(source) as mbox:
             yield mbox
     else:
-        yield old_maildir.read(source)
+        with old_maildir.opened(source) as old:
+            yield old
 
 
 def places(messages: Sequence[T], place_of: Callable[[T], int | None]) -> Iterator[tuple[T, int]]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from postoffice.interfaces import ImportSource
 from postoffice.model.errors import CannotImport
 from postoffice.store import doveadm_table, drafts, names, uidlists
 from postoffice.store.digests import TextDigest
 from postoffice.store.doveadm_table import Row
-from postoffice.store.files import open_plain
-from postoffice.store.maildir import files_of
 from postoffice.store.mbox_reader import Header, Span
 from postoffice.store.oddities import NotServed, see_to_compression
+from postoffice.store.old_folder import OldFolder
 from postoffice.store.old_messages import FLAGS, Distinct, OldMessage, Staged
-from postoffice.store.text import measure, pieces
+from postoffice.store.text import PIECE, measure, pieces
 from postoffice.store.uidlists import OldName, OldNames, base_of
 
 DOVECOT, COURIER, QMAIL = "dovecot", "courier", "qmail"
@@ -32,9 +32,9 @@ _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSU
 
 @dataclass(frozen=True)
 class OldMaildir:
-    """See ``OldMail``; ``path`` is that of the Maildir."""
+    """See ``OldMail``; the folder is open."""
 
-    path: str
+    folder: OldFolder
     kind: str
     messages: list[OldMessage]
     warnings: list[str]
@@ -44,43 +44,35 @@ class OldMaildir:
         subpath: str | None = message.subpath
         for _ in range(2):
             with suppress(FileNotFoundError):
-                return _stage(f"{self.path}/{subpath}", staged, name)
-            subpath = _find_again(self.path, message.base)
+                return _stage(self.folder, str(subpath), staged, name)
+            subpath = self.folder.find_again(message.base)
             if subpath is None:
                 return None
         raise NotServed("the old server renames it again and again")
 
 
-def read(source: ImportSource) -> OldMaildir:
-    """Read the names of a Maildir, not its messages.  Raises CannotImport, OSError."""
-    path = source.path
-    for box in ("new", "cur"):
-        if not os.path.isdir(f"{path}/{box}"):
-            raise CannotImport(f"{path} is no Maildir: there is no folder {box} in it")
-        os.listdir(f"{path}/{box}")  # a folder that we may not read is not an empty one
-    kind = source.kind or next((one for one in LISTS if _has(path, LISTS[one])), QMAIL)
+@contextmanager
+def opened(source: ImportSource) -> Iterator[OldMaildir]:
+    """Open a Maildir and read its names, not its messages.  Raises CannotImport, OSError."""
+    with OldFolder(source.path) as folder:
+        yield _read(folder, source)
+
+
+def _read(folder: OldFolder, source: ImportSource) -> OldMaildir:
+    kind = source.kind or next((one for one in LISTS if folder.has(LISTS[one])), QMAIL)
     distinct = Distinct()
     table = _table(source, kind, distinct.warnings) if source.uidls else {}
-    old = _list(path, kind, source.uidl_format, table)
+    old = _list(folder, kind, source.uidl_format, table)
     if old.damaged:
         distinct.warnings.append(f"{old.damaged} lines of {LISTS[kind]} cannot be read")
     if old.missing:
         distinct.warnings.append(f"{old.missing} messages in {source.uidls} are not in the Maildir")
-    found = _messages(path, kind, old, distinct.warnings)
+    found = _messages(folder, kind, old, distinct.warnings)
     messages = {one.base: one for one in found}  # one that moved is in cur
     if kind == DOVECOT and source.reuse_xuidl:
-        messages = {base: _with_xuidl(path, one, old) for base, one in messages.items()}
+        messages = {base: _with_xuidl(folder, one, old) for base, one in messages.items()}
     ordered = sorted(messages.values(), key=lambda one: one.order)
-    return OldMaildir(path, kind, list(distinct.of(ordered)), distinct.warnings)
-
-
-def _find_again(path: str, base: str) -> str | None:
-    """Where a message is now, because the old server has set a flag; None if it is gone."""
-    return next((at for at, _ in files_of(path) if base_of(os.path.basename(at)) == base), None)
-
-
-def _has(path: str, name: str) -> bool:
-    return os.path.lexists(f"{path}/{name}")
+    return OldMaildir(folder, kind, list(distinct.of(ordered)), distinct.warnings)
 
 
 def _table(source: ImportSource, kind: str, warnings: list[str]) -> Mapping[int, Row]:
@@ -99,13 +91,13 @@ def _table(source: ImportSource, kind: str, warnings: list[str]) -> Mapping[int,
     return table.rows
 
 
-def _with_xuidl(path: str, message: OldMessage, old: OldNames) -> OldMessage:
+def _with_xuidl(folder: OldFolder, message: OldMessage, old: OldNames) -> OldMessage:
     """The message with the UIDL of its X-UIDL field, if it has one and no UIDL of its own."""
     known = old.names.get(message.base)
     if known is None or known.own:
         return message
     with suppress(OSError):  # it moves, or cannot be read: staging it says so
-        fd, status = open_plain(f"{path}/{message.subpath}")
+        fd, status = folder.open(message.subpath)
         try:
             header = Header(fd, Span(0, 0, status.st_size, 0))
         finally:
@@ -115,25 +107,26 @@ def _with_xuidl(path: str, message: OldMessage, old: OldNames) -> OldMessage:
     return message
 
 
-def _list(path: str, kind: str, form: str, table: Mapping[int, Row]) -> OldNames:
+def _list(folder: OldFolder, kind: str, form: str, table: Mapping[int, Row]) -> OldNames:
     name = LISTS.get(kind)
-    if name is None or (kind == COURIER and not _has(path, name)):
+    if name is None or (kind == COURIER and not folder.has(name)):
         return OldNames({})
     try:
-        with open(f"{path}/{name}", "rb") as file:
-            text = os.fsdecode(file.read(LONGEST))
+        text = os.fsdecode(folder.read(name, LONGEST))
         if kind == COURIER:
             return uidlists.courier(text)
         return uidlists.dovecot(text, form or uidlists.UIDL_FORMAT, table)
     except FileNotFoundError:
-        raise CannotImport(f"{path} has no {name}, which has the UIDLs") from None
+        raise CannotImport(f"{folder.path} has no {name}, which has the UIDLs") from None
     except ValueError as why:
-        raise CannotImport(f"{path}/{name}: {why}") from why
+        raise CannotImport(f"{folder.path}/{name}: {why}") from why
 
 
-def _messages(path: str, kind: str, old: OldNames, warnings: list[str]) -> Iterator[OldMessage]:
+def _messages(
+    folder: OldFolder, kind: str, old: OldNames, warnings: list[str]
+) -> Iterator[OldMessage]:
     differ = 0
-    for subpath, status in files_of(path):
+    for subpath, status in folder.files():
         base, written = base_of(os.path.basename(subpath)), status.st_mtime
         known = old.names.get(base)
         arrived = written if kind == DOVECOT else names.time_of(base, written)
@@ -152,32 +145,32 @@ def _messages(path: str, kind: str, old: OldNames, warnings: list[str]) -> Itera
         warnings.append(f"{differ} of the messages have another size than the table says")
 
 
-def _stage(path: str, staged: str, name: str) -> Staged:
+def _stage(folder: OldFolder, subpath: str, staged: str, name: str) -> Staged:
     """Link or copy a message under its new name."""
     try:
-        fd, status = open_plain(path)
+        fd, status = folder.open(subpath)
     except PermissionError as error:
         raise NotServed("it cannot be read: " + os.strerror(errno.EACCES)) from error
     try:
         see_to_compression(fd)
         measured = measure(fd)
         digest = TextDigest.of(pieces(fd, as_it_is=True))
-        box, old = path.rsplit("/", 2)[1:]
+        box, _, old = subpath.partition("/")
         flags = sorted(FLAGS.intersection(old.partition(":2,")[2]))
         place = names.with_right_sizes(f"{box}/{name},S=0,W=0", measured, status.st_size)
         target = f"{staged}/{place}:2,{''.join(flags)}" if box == "cur" else f"{staged}/{place}"
-        copied = not _linked(path, target, status)
+        copied = not _linked(folder, subpath, target, status)
         if copied:
-            _copy(path, target, status)
+            _copy(fd, target, status)
     finally:
         os.close(fd)
     return Staged(digest, copied)
 
 
-def _linked(path: str, target: str, status: os.stat_result) -> bool:
+def _linked(folder: OldFolder, subpath: str, target: str, status: os.stat_result) -> bool:
     """Make a hard link to the file of this status; False if that is not possible."""
     try:
-        os.link(path, target, follow_symlinks=False)
+        folder.link(subpath, target)
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
@@ -185,13 +178,15 @@ def _linked(path: str, target: str, status: os.stat_result) -> bool:
     if os.path.samestat(os.stat(target, follow_symlinks=False), status):
         return True
     os.unlink(target)  # another file has taken its place since it was opened
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), subpath)
 
 
-def _copy(path: str, target: str, status: os.stat_result) -> None:
+def _copy(fd: int, target: str, status: os.stat_result) -> None:
+    os.lseek(fd, 0, os.SEEK_SET)
     copy = drafts.create(target, locked=False)
     try:
-        drafts.copy_file(path, copy)
+        for octets in iter(partial(os.read, fd, PIECE), b""):
+            drafts.write_all(copy, octets)
         os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
     finally:
         os.close(copy)

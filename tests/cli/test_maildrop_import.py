@@ -6,10 +6,11 @@ import errno
 import os
 import shutil
 import time
+from contextlib import nullcontext
 
 import pytest
 
-from postoffice.store import expunge, maildir, maildrop_import, names, old_maildir
+from postoffice.store import expunge, maildir, maildrop_import, names, old_folder, old_maildir
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.merge import put_back
 
@@ -265,6 +266,83 @@ def test_what_cannot_be_served_is_left_and_told(ask, ann, old):
 def test_a_link_to_another_s_file_is_no_message(ask, ann, old):
     os.symlink("/etc/passwd", old / "new/1.a")
     assert imported(ask, old)["messages"] == 0
+
+
+def test_a_list_that_is_a_pipe_is_no_list(ask, ann, old):
+    put(old, "new/1.a")
+    os.mkfifo(old / "dovecot-uidlist")
+    assert "not a regular file" in imported(ask, old, status=1)["error"]
+
+
+@pytest.mark.parametrize("place", ["", "new", "cur", "dovecot-uidlist"])
+def test_a_link_of_an_owner_to_the_mail_of_another_is_refused(ask, ann, old, monkeypatch, place):
+    """The links here are ours: it is another user who runs the import."""
+    put(old, "new/1.a")
+    dovecot(old, "1 :1.a")
+    link = old.with_name("link") if not place else old / place
+    if place:
+        link.rename(old.with_name("of-bob"))
+        link.symlink_to(old.with_name("of-bob"))
+    else:
+        link.symlink_to(old)
+    source = link if not place else old
+    whose = {"uid": 4711}
+    real = os.stat
+
+    def stat(path, **options):
+        status = real(path, **options)
+        if options.get("dir_fd") is None or not os.path.stat.S_ISLNK(status.st_mode):
+            return status
+        return os.stat_result((*status[:4], whose["uid"], *status[5:]))
+
+    monkeypatch.setattr(old_folder.os, "stat", stat)
+    said = imported(ask, source, status=1)
+    assert f"{link} is a link of user 4711" in said["error"]
+    assert not ann.exists() or not list(ann.glob("*/*,U=*"))
+    whose["uid"] = 0  # root may make links to what it wants
+    assert imported(ask, source)["messages"] == 1
+
+
+def test_a_file_that_becomes_a_link_is_not_copied(ask, ann, old, monkeypatch, tmp_path):
+    put(old, "new/1.a")
+    (tmp_path / "secret").write_text("of bob")
+
+    def link(*_, **__):
+        (old / "new/1.a").unlink()
+        (old / "new/1.a").symlink_to(tmp_path / "secret")
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(old_maildir.os, "link", link)
+    imported(ask, old)
+    (one,) = entries(ann)
+    assert (ann / one.name).read_text() == TEXT.format("new/1.a")
+
+
+def test_a_message_that_is_renamed_while_the_folder_is_read_is_found(ask, ann, old, monkeypatch):
+    put(old, "cur/1.a:2,")
+    put(old, "new/2.a")
+    imported(ask, old)
+    real = os.scandir
+    names_seen = []
+
+    def scandir(path):
+        items = list(real(path)) if isinstance(path, int) else real(path)
+        if isinstance(path, int) and not names_seen and any(i.name == "1.a:2," for i in items):
+            names_seen.append((old / "cur/1.a:2,").rename(old / "cur/1.a:2,S"))
+            items = []
+        return nullcontext(items) if isinstance(path, int) else items
+
+    monkeypatch.setattr(old_folder.os, "scandir", scandir)
+    assert imported(ask, old, "--remove-gone")["removed"] == 0
+    assert names_seen
+
+
+def test_odd_names_do_not_end_the_answer(ask, run, ann, old):
+    name = os.fsencode(old / "new") + b"/9.\xff\n\x1b[2J"
+    with open(name, "wb") as file:
+        file.write(b"\x1f\x8b\x08\0compressed")
+    assert len(imported(ask, old, status=1)["left"]) == 1
+    assert "\x1b" not in run("maildrop", "import", ANN, str(old), status=1).output
 
 
 def test_a_maildrop_in_use_is_refused(ask, ann, old):
