@@ -34,6 +34,7 @@ from postoffice.cli.new_password import (
 from postoffice.cli.output import counted, iso, moment, sized, table
 from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.quotas import EffectiveQuota, quota_of_account, quota_options
+from postoffice.cli.web_records import forget_web_links
 from postoffice.config.settings import Settings
 from postoffice.model.address import (
     COLLECT_ONLY,
@@ -258,14 +259,15 @@ async def passwd(
     With --json: address, changed, and generated_password if it was generated.
     """
     password = ask_password(password_stdin, generate, address.normal, hash_stdin)
-    name = address.normal
-    async with context.open() as plugins:
+    settings, name = context.settings(), address.normal
+    async with context.open(settings) as plugins:
         found = await registered(plugins, name)
         salt = None
         if devices := await plugins.register.app_passwords(name):
             salt = salt_of(found, devices)  # the SCRAM keys of the devices use this salt
         if not await plugins.register.set_secret(name, *password.hashed(salt)):
             raise Refused(f"there is no account {name} here")
+    forget_web_links(settings, name)
     data = {"address": name, "changed": True, **password.data}
     return Answer(data, [f"{name} has a new password", *password.lines])
 

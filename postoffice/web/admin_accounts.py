@@ -237,7 +237,9 @@ class AccountPages:
         account, register = await self._changing(visit)
         name = account.address
         password = await give_new_password(register, self._office.executor, account)
-        self._context.state.sessions.end_all(name, but=visit.own_session)
+        state = self._context.state
+        state.sessions.end_all(name, but=visit.own_session)
+        await state.executor.run(state.web_db.forget_links, name)
         self._context.note_change(visit, "a new password was generated", name)
         return self._pages.page(
             visit, "admin/once.html", name=name, secret=password, back=_page_of(name), link=False

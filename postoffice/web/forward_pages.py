@@ -146,6 +146,7 @@ class ForwardPages:
     async def remove(self, visit: Visit) -> Response:
         """Send no mail to a target any more."""
         gone = visit.request.filled("target")
+        asked = await self._forget(visit.owner, gone)  # it cannot agree any more, or once more
         left = [one for one in visit.owner.forward if str(one) != gone]
         if len(left) < len(visit.owner.forward):
             try:
@@ -155,7 +156,19 @@ class ForwardPages:
                 return redirect(FORWARD_PAGE)
             self._context.note_change(visit, f"forward to {gone} removed")
             visit.own_session.say(visit.text("No mail goes there any more."))
+        elif asked:
+            self._context.note_change(visit, f"forward to {gone} withdrawn")
+            visit.own_session.say(visit.text("No mail will go there."))
         return redirect(FORWARD_PAGE)
+
+    async def _forget(self, account: Account, target: str) -> bool:
+        """Forget the links by which a target can agree; return whether there was one."""
+        try:
+            value = Address.parse(target).normal
+        except NotAnAddress:
+            return False
+        forget = self._state.web_db.forget_links
+        return bool(await self._state.executor.run(forget, account.address, FORWARD, value))
 
     async def keep_copy(self, visit: Visit) -> Response:
         """Say whether mail that is forwarded stays here, too."""
@@ -193,7 +206,10 @@ class ForwardPages:
         if found is None or account is None:
             raise NotServed(404, "This link is unknown, was used before, or is too old.")
         target = Address.parse(found.value)
+        await self._forget(account, found.value)
         if target.normal not in {one.normal for one in account.forward}:
+            if len(account.forward) >= TARGETS:
+                raise NotServed(403, "The mail of this account goes to too many addresses already.")
             try:
                 await self._save(account, [*account.forward, target], account.keep_copy)
             except AddressRefused as why:

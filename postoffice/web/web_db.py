@@ -19,7 +19,7 @@ from postoffice.util.sqlite_file import SQLiteFile
 WEB_DB, SEAL = "web.db", "web.key"
 #: Seconds for which a one-time link can be used.
 LINK = 3600.0
-#: Links that wait at most; the oldest goes.
+#: Links of one purpose that wait at most; the oldest goes.
 LINKS = 1000
 
 TABLES = """
@@ -168,8 +168,9 @@ class WebDB:
             database.execute("DELETE FROM link WHERE expires <= ?", (self._now(),))
             database.execute(
                 "DELETE FROM link WHERE digest IN"
-                " (SELECT digest FROM link ORDER BY expires DESC LIMIT -1 OFFSET ?)",
-                (LINKS - 1,),
+                " (SELECT digest FROM link WHERE purpose = ? ORDER BY expires DESC"
+                " LIMIT -1 OFFSET ?)",
+                (purpose, LINKS - 1),
             )
             database.execute(
                 "INSERT INTO link VALUES (?, ?, ?, ?, ?)",
@@ -207,12 +208,14 @@ class WebDB:
             ).fetchall()
         return [value for (value,) in rows]
 
-    def forget_links(self, account: str, purpose: str = LOGIN) -> None:
-        """Forget the links of an account: its password was changed."""
+    def forget_links(self, account: str, purpose: str = "", value: str | None = None) -> int:
+        """Forget links of an account: all, of a purpose, or with a value; return how many."""
         with self._file.turn(durable=True) as database:
-            database.execute(
-                "DELETE FROM link WHERE account = ? AND purpose = ?", (account, purpose)
-            )
+            return database.execute(
+                "DELETE FROM link WHERE account = ?1 AND (?2 = '' OR purpose = ?2)"
+                " AND (?3 IS NULL OR value = ?3)",
+                (account, purpose, value),
+            ).rowcount
 
 
 def link_to(page: str, token: str) -> str:

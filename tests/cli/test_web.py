@@ -111,3 +111,9 @@ def test_a_renamed_administrator_stays_one(joe, run, ask, web_db):
     assert one["account"] == "jane@example.net"
     assert one["second_factor"]
     assert web_db.administrator("jane@example.net").totp == "JBSWY3DPEHPK3PXP"
+
+
+def test_a_new_password_withdraws_links(joe, run, web_db):
+    token = web_db.make_link(LOGIN, JOE)
+    run("account", "passwd", JOE, "--generate")
+    assert web_db.use_link(LOGIN, token) is None

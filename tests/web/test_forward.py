@@ -12,7 +12,8 @@ from postoffice.testing import finish
 from postoffice.web.context import LETTERS
 from postoffice.web.forward_pages import LASTS
 from postoffice.web.sessions import CONFIRMED
-from tests.web.whole_site import ANNA, BERT, PASSWORD
+from postoffice.web.web_db import FORWARD, LOGIN
+from tests.web.whole_site import ADMIN, ANNA, BERT, HERE, PASSWORD
 
 CARL = "carl@example.org"
 
@@ -131,3 +132,64 @@ def test_the_password_is_asked_for_again(site):
     assert not site.letters
     browser.post("/forward", target=CARL, current_password=PASSWORD)
     assert len(site.letters) == 1
+
+
+def agrees(site, path: str) -> int:
+    token = path.partition("token=")[2]
+    return site.browser().post("/forward/confirm", token=token).status
+
+
+def test_a_target_that_was_removed_cannot_agree_again(site):
+    browser = site.logged_in()
+    first, second = proposed(site, browser), proposed(site, browser)
+    assert agrees(site, first) == 200
+    browser.get("/forward")
+    browser.post("/forward/remove", target=CARL)
+    assert agrees(site, second) == 404
+    assert targets(site) == []
+
+
+def test_what_waits_for_an_answer_can_be_withdrawn(site):
+    browser, other = site.logged_in(), site.logged_in(BERT)
+    path, others = proposed(site, browser), proposed(site, other)
+    browser.get("/forward")
+    browser.post("/forward/remove", target=CARL)
+    browser.follow()
+    assert "No mail will go there." in browser.text
+    assert "has not agreed yet" not in browser.text
+    assert agrees(site, path) == 404
+    assert agrees(site, others) == 200
+
+
+@pytest.mark.parametrize("who", ["owner", "administrator"])
+def test_a_new_password_withdraws_what_waits(site, who):
+    """Somebody who knew the old password may have proposed it."""
+    browser = site.logged_in()
+    path = proposed(site, browser)
+    login = site.web_db.make_link(LOGIN, ANNA)
+    if who == "owner":
+        browser.get("/password")
+        new = "another horse battery"
+        browser.post("/password", current_password=PASSWORD, new_password=new, again=new)
+    else:
+        boss = site.logged_in(ADMIN, HERE)
+        boss.get(f"/admin/accounts/one?name={ANNA}")
+        boss.post("/admin/accounts/one/password", name=ANNA, current_password=PASSWORD)
+    assert agrees(site, path) == 404
+    assert site.browser().post("/link", token=login).status == 404
+
+
+def test_the_targets_of_one_account_are_bounded(site, monkeypatch):
+    monkeypatch.setattr("postoffice.web.forward_pages.TARGETS", 1)
+    browser = site.logged_in()
+    paths = [proposed(site, browser, f"carl{number}@example.org") for number in range(2)]
+    assert [agrees(site, path) for path in paths] == [200, 403]
+
+
+def test_links_of_forwards_push_out_no_others(site, monkeypatch):
+    monkeypatch.setattr("postoffice.web.web_db.LINKS", 2)
+    login = site.web_db.make_link(LOGIN, ANNA)
+    for number in range(4):
+        site.web_db.make_link(FORWARD, ANNA, f"carl{number}@example.org", LASTS)
+    assert site.web_db.look_at_link(LOGIN, login)
+    assert len(site.web_db.links_of(FORWARD, ANNA)) == 2
