@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from postoffice.dns.addresses import look_up, together
 from postoffice.doctor import records as wanted
 from postoffice.doctor import spf
+from postoffice.doctor.client_checks import check_clients
+from postoffice.doctor.dns_silence import unavailable
 from postoffice.doctor.findings import Finding, Report
 from postoffice.doctor.records import DNSRecord
 from postoffice.doctor.site import DIRECT, NOTHING, SMARTHOST, Site
-from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable, NoSuchName, Outcome
+from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable, NoSuchName
 from postoffice.outbound.dkim import SigningKey, same_record
 from postoffice.outbound.mta_sts import ENFORCE, Policy, read_records
 
@@ -57,7 +59,7 @@ class DNSExaminer:
         if found.addresses:
             self._compare(report, found.addresses)
         elif found.failures:
-            _unavailable(report, f"the addresses of {host}", ", ".join(found.failures))
+            unavailable(report, f"the addresses of {host}", ", ".join(found.failures))
         else:
             report.error(
                 f"{host} has no address in the DNS",
@@ -94,7 +96,7 @@ class DNSExaminer:
         try:
             outcome = await self.ask(name, "PTR")
         except DNSUnavailable as error:
-            _unavailable(report, f"the name of {address}", str(error))
+            unavailable(report, f"the name of {address}", str(error))
             return report.findings
         names = outcome.records if isinstance(outcome, Answer) else ()
         if host in names:
@@ -128,7 +130,7 @@ class DNSExaminer:
             self._dmarc(domain, named[wanted.DMARC]),
             self._mta_sts(domain, named[wanted.MTA_STS]),
             self._optional(domain, named[wanted.TLS_RPT], "reports of failed TLS (TLS-RPT)"),
-            self._clients(domain, [one for one in records if one.purpose == wanted.CLIENTS]),
+            check_clients(self.ask, domain, records),
         ]
         return [finding for one in await together(checks) for finding in one]
 
@@ -139,7 +141,7 @@ class DNSExaminer:
         try:
             outcome = await self.ask(domain, "MX")
         except DNSUnavailable as error:
-            _unavailable(report, f"the MX records of {domain}", str(error))
+            unavailable(report, f"the MX records of {domain}", str(error))
             return report.findings
         mend = f"add to the DNS: {record.line}"
         if isinstance(outcome, NoSuchName):
@@ -187,7 +189,7 @@ class DNSExaminer:
             if len(texts) == 1:
                 await self._judge_spf(report, texts[0])
         except DNSUnavailable as error:
-            _unavailable(report, f"the SPF record of {domain}", str(error))
+            unavailable(report, f"the SPF record of {domain}", str(error))
             return report.findings
         if not texts:
             add = f"add to the DNS: {record.line}"
@@ -245,7 +247,7 @@ class DNSExaminer:
         try:
             texts = await self._texts(key.name)
         except DNSUnavailable as error:
-            _unavailable(report, f"the DKIM record {key.name}", str(error))
+            unavailable(report, f"the DKIM record {key.name}", str(error))
             return
         mend = f"add to the DNS: {wanted.dkim_record(key).line}"
         if any(same_record(text, key.record) for text in texts):
@@ -277,7 +279,7 @@ class DNSExaminer:
         try:
             texts = await self._texts(record.name)
         except DNSUnavailable as error:
-            _unavailable(report, f"the DMARC record of {domain}", str(error))
+            unavailable(report, f"the DMARC record of {domain}", str(error))
             return report.findings
         found = [one for one in texts if one.replace(b" ", b"").lower().startswith(b"v=dmarc1")]
         if not found:
@@ -298,7 +300,7 @@ class DNSExaminer:
         try:
             texts = await self._texts(record.name)
         except DNSUnavailable as error:
-            _unavailable(report, f"the MTA-STS record of {domain}", str(error))
+            unavailable(report, f"the MTA-STS record of {domain}", str(error))
             return report.findings
         name = read_records(texts)
         if name is None:
@@ -334,7 +336,7 @@ class DNSExaminer:
         try:
             texts = await self._texts(record.name)
         except DNSUnavailable as error:
-            _unavailable(report, record.name, str(error))
+            unavailable(report, record.name, str(error))
             return report.findings
         if texts:
             report.ok(f"{domain} asks for {what}")
@@ -342,53 +344,6 @@ class DNSExaminer:
             report.note(f"{domain} does not ask for {what}", f"add to the DNS: {record.line}")
         return report.findings
 
-    async def _clients(self, domain: str, records: Sequence[DNSRecord]) -> list[Finding]:
-        """Examine by which records mail programs find their settings."""
-        report = Report("dns", domain)
-        services = [one for one in records if one.type == "SRV" and not one.value.endswith(" .")]
-        heard = await together([self._heard(one.name, "SRV") for one in services])
-        missing = []
-        for record, outcome in zip(services, heard, strict=True):
-            values = [str(one).lower() for one in getattr(outcome, "records", ())]
-            leads_here = any(_same_service(one, record.value) for one in values)
-            if isinstance(outcome, DNSUnavailable):
-                _unavailable(report, record.name, str(outcome))
-            elif values and not leads_here:
-                report.warning(
-                    f"{record.name} leads mail programs to {values[0]}",
-                    f"change it in the DNS: {record.line}",
-                )
-            elif not values:
-                missing.append(record)
-        if missing:
-            names = ", ".join(one.name for one in missing)
-            report.note(
-                f"mail programs do not find the server by {names}",
-                f"add to the DNS: {_lines(missing)}",
-            )
-        elif services and not report.findings:
-            report.ok(f"mail programs find the server of {domain} (SRV records)")
-        return report.findings
-
     async def _texts(self, name: str) -> Sequence[bytes]:
         outcome = await self.ask(name, "TXT")
         return outcome.records if isinstance(outcome, Answer) else ()
-
-    async def _heard(self, name: str, kind: str) -> Outcome | DNSUnavailable:
-        try:
-            return await self.ask(name, kind)
-        except DNSUnavailable as failure:
-            return failure
-
-
-def _same_service(found: str, value: str) -> bool:
-    """Whether two SRV records lead to the same port of the same host."""
-    return found.split()[2:] == value.lower().split()[2:]
-
-
-def _unavailable(report: Report, what: str, why: str) -> None:
-    report.warning(f"{what}: the DNS does not answer ({why})", "try again, or see outbound: dns:")
-
-
-def _lines(records: Iterable[DNSRecord]) -> str:
-    return "; ".join(one.line for one in records)

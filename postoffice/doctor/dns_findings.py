@@ -13,6 +13,7 @@ from postoffice.dns.addresses import look_up, together
 from postoffice.dns.mta_sts_fetch import PolicyFetcher
 from postoffice.dns.resolver import Resolver
 from postoffice.doctor.dns_checks import DNSExaminer, DomainKey
+from postoffice.doctor.dns_silence import Hearing, too_slow
 from postoffice.doctor.findings import Finding, Report
 from postoffice.doctor.port_checks import check_way_out
 from postoffice.doctor.site import DIRECT, Site, site_of
@@ -44,8 +45,9 @@ async def check_dns(reactor: IReactor, settings: Settings, domains: Sequence[str
     resolver = resolver_of(reactor, settings)
     site, outbound = site_here(settings), settings.outbound
     ca = outbound.tls.ca if outbound else None
+    hearing = Hearing(resolver.ask)
     fetcher = PolicyFetcher(reactor, resolver.ask, lambda _: True, ca=ca)
-    examiner = DNSExaminer(resolver.ask, site, bool(settings.listeners.smtp), fetcher.fetch)
+    examiner = DNSExaminer(hearing.ask, site, bool(settings.listeners.smtp), fetcher.fetch)
     start = reactor.seconds()
     try:
         findings = await _in_time(reactor, site.hostname, examiner.host())
@@ -65,6 +67,8 @@ async def check_dns(reactor: IReactor, settings: Settings, domains: Sequence[str
                 ]
             )
             findings += [finding for one in examined for finding in one]
+            if hearing.silent:
+                return hearing.merged(findings, outbound.dns.servers if outbound else ())
     finally:
         resolver.stop()
     return findings
@@ -78,7 +82,7 @@ async def _in_time(reactor: IReactor, what: str, examining: object) -> list[Find
         return found
     except TimedOut:
         report = Report("dns", what)
-        report.warning(f"examining {what} timed out", "try again, or see outbound: dns:")
+        too_slow(report, what)
         return report.findings
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from postoffice.config import loader
+from postoffice.daemon.build import find_maker
 from postoffice.dns.resolver import Resolver
 from postoffice.doctor.dns_checks import DNSExaminer, DomainKey
+from postoffice.doctor.dns_findings import check_dns
 from postoffice.doctor.findings import ERROR, NOTE, OK, WARNING
 from postoffice.doctor.records import domain_records, host_records
 from postoffice.doctor.site import DIRECT, NOTHING, SMARTHOST, Site
@@ -99,6 +102,18 @@ MISTAKES = {
     "no MTA-STS": ({(f"_mta-sts.{DOMAIN}", "TXT"): None}, NOTE, "MTA-STS", "well-known"),
     "no TLS-RPT": ({(f"_smtp._tls.{DOMAIN}", "TXT"): None}, NOTE, "TLS-RPT", "v=TLSRPTv1"),
     "no SRV": ({(f"_pop3s._tcp.{DOMAIN}", "SRV"): None}, NOTE, "_pop3s", f"995 {HOST}."),
+    "no autoconfig": (
+        {(f"autoconfig.{DOMAIN}", "CNAME"): None},
+        NOTE,
+        f"by autoconfig.{DOMAIN}",
+        f"autoconfig.{DOMAIN}. IN CNAME {HOST}.",
+    ),
+    "autodiscover broken": (
+        {(f"autodiscover.{DOMAIN}", kind): fails("SERVFAIL") for kind in ("A", "AAAA")},
+        WARNING,
+        f"autodiscover.{DOMAIN}: the DNS does not answer",
+        "try again",
+    ),
     "SRV elsewhere": (
         {(f"_pop3s._tcp.{DOMAIN}", "SRV"): ["0 1 995 pop.far.example."]},
         WARNING,
@@ -170,3 +185,47 @@ def test_a_policy_that_cannot_be_fetched_is_an_error(examine):
 def test_a_hostname_without_a_dot_cannot_be_found(loop):
     [found] = loop.wait(DNSExaminer(None, Site(hostname="localhost")).host())
     assert found.level == ERROR
+
+
+def test_mail_programs_may_fetch_their_settings_from_another_server(examine, zone):
+    zone[f"autoconfig.{DOMAIN}", "A"] = ["11.9.9.9"]
+    assert bad(examine()) == []
+
+
+class Down(dict):
+    """A zone with failures for all names that it does not have."""
+
+    def get(self, key, default=None):
+        return self[key] if key in self else fails("SERVFAIL")
+
+
+CONFIG = """
+hostname: {host}
+postmaster: p@example.net
+state: state
+outbound: {{dns: {{servers: ["127.0.0.1:{port}"]}}}}
+"""
+
+
+def checked(loop, nameserver, tmp_path):
+    file = tmp_path / "postoffice.yaml"
+    file.write_text(CONFIG.format(host=HOST, port=nameserver.server[1]))
+    settings = loader.load(str(file), find_maker)
+    return loop.wait(check_dns(loop.reactor, settings, [DOMAIN, "example.com"]))
+
+
+def test_a_dns_that_is_down_is_one_finding(loop, nameserver, tmp_path):
+    nameserver.zone = Down()
+    down, *others = checked(loop, nameserver, tmp_path)
+    assert down.level == ERROR
+    assert "the DNS is down: none of" in down.what
+    assert f"127.0.0.1:{nameserver.server[1]}" in down.mend
+    assert [one.where for one in others if "is not signed" in one.what] == [DOMAIN, "example.com"]
+    assert len(others) == 2, others
+
+
+def test_a_dns_that_answers_for_some_names_is_not_down(loop, nameserver, tmp_path):
+    nameserver.zone = Down({(DOMAIN, "MX"): [f"10 {HOST}."]})
+    found = checked(loop, nameserver, tmp_path)
+    assert not any("the DNS is down" in one.what for one in found)
+    assert [one.level for one in found if one.what.startswith("the MX records of")] == [WARNING]
