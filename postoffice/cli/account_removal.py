@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from postoffice.accounts.alias_changes import pointing_lines
 from postoffice.cli.accounts import refuse_postmaster
-from postoffice.cli.addresses import address_register, pointing_lines, still_pointing
+from postoffice.cli.addresses import address_register, still_pointing
 from postoffice.cli.command import Answer, CommandContext, Refused, command, registered
 from postoffice.cli.held_sending import rename_sending
 from postoffice.cli.output import counted

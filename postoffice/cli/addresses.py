@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterator
 from typing import TypeVar, cast
 
 import idna
@@ -11,6 +11,7 @@ import idna
 from postoffice.accounts import account_changes, forward_changes
 from postoffice.accounts.account_changes import ChangeRefused
 from postoffice.accounts.address_resolution import Asking
+from postoffice.accounts.alias_changes import find_alias
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.forward_changes import ask
 from postoffice.cli.command import Refused
@@ -18,12 +19,9 @@ from postoffice.cli.confirmation import confirm_or_warn
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAddressRegister
 from postoffice.model.address import Account, Address
-from postoffice.model.alias import DISCARD, REFUSE, Alias, Domain
+from postoffice.model.alias import Alias, Domain
 
 T = TypeVar("T")
-
-#: How many targets a table shows.
-SHOWN = 3
 
 
 def address_register(plugins: Plugins) -> IAddressRegister:
@@ -46,11 +44,10 @@ async def check_above(plugins: Plugins, changed: Alias | Account, postmaster: st
 
 async def alias_of(plugins: Plugins, name: str) -> Alias:
     """Return the alias of that name.  Raises Refused."""
-    answer = address_register(plugins).look_up(name)
-    found = await answer if isinstance(answer, Awaitable) else answer
-    if not isinstance(found.entry, Alias):
+    found = await find_alias(address_register(plugins), name)
+    if found is None:
         raise Refused(f"there is no alias {name} here")
-    return found.entry
+    return found
 
 
 async def domain_of(plugins: Plugins, name: str) -> Domain | None:
@@ -79,29 +76,6 @@ async def still_pointing(plugins: Plugins, name: str) -> list[str]:
     if not IAddressRegister.providedBy(plugins.register):
         return []
     return await address_register(plugins).pointing_to(name)
-
-
-def pointing_lines(name: str, pointing: Iterable[str]) -> list[str]:
-    """Return lines about what still has a removed address as a target."""
-    return [f"{one} still leads to {name}" for one in pointing]
-
-
-def once_each(targets: Iterable[Address]) -> tuple[Address, ...]:
-    """Return the targets in their order, each once."""
-    found: dict[str, Address] = {}
-    for one in targets:
-        found.setdefault(one.normal, one)
-    return tuple(found.values())
-
-
-def goes_to(alias: Alias, shown: int = SHOWN) -> str:
-    """Return what happens to mail for an alias, for people."""
-    if alias.kind == REFUSE:
-        return f"refused: {alias.words}"
-    if alias.kind == DISCARD:
-        return "discarded"
-    more = len(alias.targets) - shown
-    return ", ".join(map(str, alias.targets[:shown])) + (f" and {more} more" if more > 0 else "")
 
 
 def alias_data(alias: Alias) -> dict[str, object]:

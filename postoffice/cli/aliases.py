@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 import click
 
-from postoffice.accounts.address_checks import check_alias
+from postoffice.accounts import alias_changes
+from postoffice.accounts.account_changes import ChangeRefused
 from postoffice.accounts.address_resolution import resolve
-from postoffice.accounts.directories import all_aliases
+from postoffice.accounts.alias_changes import goes_to, once_each, pointing_lines
+from postoffice.accounts.directories import Directories, all_aliases
 from postoffice.cli.addresses import (
     address_register,
     alias_data,
     alias_of,
     asked,
-    check_above,
     confirm_look_alike,
-    goes_to,
-    once_each,
-    pointing_lines,
     still_pointing,
 )
 from postoffice.cli.command import (
@@ -50,6 +49,15 @@ async def _names(register: IAccountRegister) -> AsyncIterator[str]:
 
 
 ALIAS = Parameter("address", Address.parse, _names)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Raises Refused where a change is refused."""
+    try:
+        yield
+    except ChangeRefused as refusal:
+        raise Refused(str(refusal)) from None
 
 
 @click.group()
@@ -129,12 +137,11 @@ async def add(
     settings = context.settings()
     async with context.open(settings) as plugins:
         register = address_register(plugins)
-        await asked(
-            plugins, check_alias(made, settings.postmaster.normal, way_out=settings.way_out)
-        )
-        await check_above(plugins, made, settings.postmaster.normal)
-        if not await register.add_alias(made):
-            raise Refused(f"{made.address} is here already")
+        with _refusals():
+            await alias_changes.add_alias(
+                register, Directories(plugins.directories), made, settings.postmaster.normal,
+                way_out=settings.way_out,
+            )  # fmt: skip
     data = {**alias_data(made), "added": True}
     return Answer(data, [f"{made.address} is added: {goes_to(made)}"])
 
@@ -229,10 +236,11 @@ async def set_(
         register, known = address_register(plugins), await alias_of(plugins, address.normal)
         now = _with_targets(known, added, removed) if added or removed else known
         now = options.applied(now, targets)
-        await asked(plugins, check_alias(now, settings.postmaster.normal, way_out=settings.way_out))
-        await check_above(plugins, now, settings.postmaster.normal)
-        if not await register.set_alias(now):
-            raise Refused(f"there is no alias {now.address} here")
+        with _refusals():
+            await alias_changes.set_alias(
+                register, Directories(plugins.directories), now, settings.postmaster.normal,
+                way_out=settings.way_out,
+            )  # fmt: skip
     return Answer({**alias_data(now), "changed": True}, [f"{now.address}: {goes_to(now)}"])
 
 
@@ -259,8 +267,8 @@ async def remove(context: CommandContext, address: Address) -> Answer:
     target).
     """
     async with context.open() as plugins:
-        name = (await alias_of(plugins, address.normal)).address
-        await address_register(plugins).remove_alias(name)
-        name, pointing = name, await still_pointing(plugins, name)
+        name = address.normal
+        with _refusals():
+            pointing = await alias_changes.remove_alias(address_register(plugins), name)
     data = {"address": name, "removed": True, "pointing": pointing}
     return Answer(data, [f"{name} is removed", *pointing_lines(name, pointing)])

@@ -7,12 +7,12 @@ import os
 import click
 
 from postoffice.accounts.address_checks import check_domain
+from postoffice.accounts.alias_changes import pointing_lines
 from postoffice.cli.addresses import (
     address_register,
     asked,
     confirm_look_alike,
     domain_of,
-    pointing_lines,
     still_pointing,
 )
 from postoffice.cli.change_settings import change_settings

@@ -1,11 +1,10 @@
-"""The administrators' pages of domains, aliases and maildrops, and what becomes of an address."""
+"""The administrators' pages of domains and maildrops, and what becomes of an address."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from postoffice.accounts.account_pages import aliases_after
 from postoffice.accounts.address_resolution import AliasLoop, NoPostmaster, Resolution, resolve, run
 from postoffice.accounts.directories import Directories
 from postoffice.doctor.dns_checks import DomainKey
@@ -24,14 +23,14 @@ from postoffice.web.routes import ADMINISTRATOR, Route
 from postoffice.web.values import NotServed, Response
 from postoffice.web.visit import Visit
 
-#: Aliases of one page; domains and maildrops that are shown.
-PAGE, DOMAINS, MAILDROPS = 100, 500, 100
+#: Domains and maildrops that are shown.
+DOMAINS, MAILDROPS = 500, 100
 #: The orders of the table of maildrops.
 LARGEST, OLDEST, UNOWNED = ORDERS = ("largest", "oldest", "unowned")
 
 
 class AddressPages:
-    """Domains with their DNS records, aliases, maildrops, and the way of an address."""
+    """Domains with their DNS records, maildrops, and the way of an address."""
 
     def __init__(self, context: WebContext, pages: Pages) -> None:
         self._context = context
@@ -49,7 +48,6 @@ class AddressPages:
             Route("GET", "/admin/domains", ADMINISTRATOR, self.domains),
             Route("GET", "/admin/domains/one", ADMINISTRATOR, self.domain),
             Route("GET", "/admin/domains/check", ADMINISTRATOR, self.check),
-            Route("GET", "/admin/aliases", ADMINISTRATOR, self.aliases),
             Route("GET", "/admin/maildrops", ADMINISTRATOR, self.maildrops),
             Route("GET", "/admin/explain", ADMINISTRATOR, self.explain),
         )
@@ -100,18 +98,7 @@ class AddressPages:
         found = await self._office.check_domain(name)
         return sorted(found, key=lambda one: -LEVELS.index(one.level))
 
-    # -- aliases and maildrops -----------------------------------------------------------------
-
-    async def aliases(self, visit: Visit) -> Response:
-        """List the aliases, page by page."""
-        wanted = visit.request.asked("q").strip().lower()[:255]
-        after = visit.request.asked("after")[:512]
-        ones = await aliases_after(self._office.directories, after, PAGE + 1, wanted)
-        following = ones[PAGE - 1].address if len(ones) > PAGE else ""
-        return self._pages.page(
-            visit, "admin/aliases.html", aliases=ones[:PAGE], wanted=wanted, after=after,
-            following=following,
-        )  # fmt: skip
+    # -- maildrops ---------------------------------------------------------------------------
 
     async def maildrops(self, visit: Visit) -> Response:
         """Show the largest maildrops, the oldest mail, or what no account can fetch."""

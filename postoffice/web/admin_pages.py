@@ -18,6 +18,7 @@ from postoffice.queue.selection import STATES, Selection
 from postoffice.web.activity import NAMES
 from postoffice.web.admin_accounts import AccountPages
 from postoffice.web.admin_addresses import AddressPages
+from postoffice.web.admin_aliases import AliasPages
 from postoffice.web.admin_queue import QueuePages
 from postoffice.web.administration import Administration
 from postoffice.web.context import WebContext
@@ -50,6 +51,7 @@ class AdminPages:
         self._pages = pages
         self._parts = (
             AccountPages(context, pages),
+            AliasPages(context, pages),
             AddressPages(context, pages),
             QueuePages(context, pages),
         )

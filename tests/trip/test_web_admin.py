@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from postoffice.model.address import Address
+from postoffice.model.alias import Alias
+from postoffice.testing import finish
 from postoffice.web import site
 from postoffice.web.web_db import WebDB
 from tests.nameserver import NameServer
@@ -31,6 +34,7 @@ SUBPAGES = (
     "/admin/maildrops?by=oldest",
     "/admin/log?what=nobody@example.net",
     "/admin/explain?address=info@example.net",
+    "/admin/aliases/one?name=sales@example.net",
 )
 
 
@@ -57,6 +61,9 @@ def office(opened, tmp_path_factory, names):
     for office in opened(tmp_path_factory.mktemp("admin"), text):
         for name in ("postmaster@example.net", BOSS, ANNA):
             office.account(name, PASSWORD)
+        with office.directory() as directory:
+            targets = (Address.parse(ANNA), Address.parse(BOSS))
+            finish(directory.add_alias(Alias("sales@example.net", targets)))
         web_db = WebDB(str(office.folder / "state"), lambda: 0.0)
         web_db.open()
         web_db.add_administrator(BOSS)
@@ -125,6 +132,18 @@ def test_an_administrator_uses_the_pages(office, boss, script):
     page.click('form[action$="/link"] button.primary')
     assert "/link?token=" in page.text()
     page.click(".button")
+
+    follow(page, "/admin/aliases")
+    name = f"{'team' if script else 'crew'}@example.net"
+    page.fill("#address", name)
+    page.fill("#targets", ANNA)
+    page.click("#add ~ form button.primary")
+    assert f"The alias {name} was added." in page.text()
+    page.fill("#targets", f"{BOSS}\n{ANNA}")
+    page.click('form[action$="/set"] button.primary')
+    assert f"The alias {name} was changed." in page.text()
+    page.click('button[formaction$="/remove"]')
+    assert f"The alias {name} was removed." in page.text()
 
     follow(page, "/admin/queue")
     assert "2 messages wait." in page.text()
