@@ -8,6 +8,8 @@ from postoffice.pop3.client_reply import ClientReply
 
 #: Octets that a list (UIDL, LIST) may have, and a reply to CAPA; and a message.
 LIST_MAXIMUM = 128 << 20
+#: Lines of a list: each takes memory.
+LINES_MAXIMUM = 2_000_000
 CAPA_MAXIMUM = 64 << 10
 TEXT_MAXIMUM = 1 << 30
 

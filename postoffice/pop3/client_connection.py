@@ -16,10 +16,19 @@ from typing import Self
 
 from postoffice.pop3 import client_states as states
 from postoffice.pop3.client import POP3ClientSession
-from postoffice.pop3.client_commands import LIST, STAT, UIDL, Command, Ended, Event
+from postoffice.pop3.client_commands import LINES_MAXIMUM, LIST, STAT, UIDL, Command, Ended, Event
 from postoffice.pop3.client_listing import Lines, read_lines, read_sizes, read_stat
 from postoffice.pop3.client_options import ClientOptions
-from postoffice.pop3.client_reply import CONNECT, END, LOGIN, TLS, ClientReply, failure
+from postoffice.pop3.client_reply import (
+    COMMAND,
+    CONNECT,
+    END,
+    LOGIN,
+    PERMANENT,
+    TLS,
+    ClientReply,
+    failure,
+)
 from postoffice.pop3.client_server import UNVERIFIED, POP3Server
 
 #: Octets that are read at once.
@@ -111,7 +120,7 @@ class POP3Connection:
     def uidls(self) -> Lines | None:
         """UIDLs by message numbers; None if the server has no UIDL, POP3Failed if only now not."""
         try:
-            return read_lines(self._text(UIDL))
+            return read_lines(self._list(UIDL))
         except CommandRefused as why:
             if why.reply.code or self.session.offers.has(UIDL.verb):
                 raise POP3Failed(why.reply) from why
@@ -119,7 +128,7 @@ class POP3Connection:
 
     def sizes(self) -> Sizes:
         """Sizes by message numbers.  Raises CommandRefused."""
-        return Sizes(*read_sizes(self._text(LIST)))
+        return Sizes(*read_sizes(self._list(LIST)))
 
     def quit(self) -> ClientReply:
         """End the session; the reply says whether what was deleted is removed."""
@@ -191,6 +200,14 @@ class POP3Connection:
             elif not event.reply.ok:
                 raise CommandRefused(command, event.reply)
         return b"".join(pieces)
+
+    def _list(self, command: Command) -> bytes:
+        """The text of a list.  Raises CommandRefused."""
+        text = self._text(command)
+        if text.count(b"\n") > LINES_MAXIMUM:
+            why = f"The server's {command.verb} has more than {LINES_MAXIMUM} lines"
+            raise POP3Failed(failure(COMMAND, why, PERMANENT))
+        return text
 
     # -- the socket ----------------------------------------------------------------------
 

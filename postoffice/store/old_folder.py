@@ -118,14 +118,27 @@ class OldFolder:
         os.link(name, target, src_dir_fd=self._fds[box], follow_symlinks=False)
 
 
+def open_file(path: str) -> int:
+    """Open a regular file; the folders on its path as above.  Raises CannotImport, OSError."""
+    folder, name = os.path.split(os.path.abspath(path))
+    inside = _walk(folder)
+    try:
+        fd = os.open(name, READ, dir_fd=inside)
+    finally:
+        os.close(inside)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return fd
+
+
 def _walk(path: str) -> int:
     """Open a folder, from the root on."""
     fd, at = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), ""
     for name in filter(None, os.path.abspath(path).split("/")):
         at = f"{at}/{name}"
         try:
-            last = at == os.path.abspath(path)
-            inner = _open(name, FOLDER if last else os.O_PATH | os.O_DIRECTORY, fd, at)
+            inner = _open(name, os.O_PATH | os.O_DIRECTORY, fd, at)
         finally:
             os.close(fd)
         fd = inner

@@ -17,7 +17,7 @@ from postoffice.store.doveadm_table import Row
 from postoffice.store.mbox_reader import Header, Span
 from postoffice.store.oddities import NotServed, see_to_compression
 from postoffice.store.old_folder import OldFolder
-from postoffice.store.old_messages import FLAGS, Distinct, OldMessage, Staged
+from postoffice.store.old_messages import FLAGS, Distinct, OldMessage, Staged, see_to_size
 from postoffice.store.text import PIECE, measure, pieces
 from postoffice.store.uidlists import OldName, OldNames, base_of
 
@@ -26,6 +26,8 @@ DOVECOT, COURIER, QMAIL = "dovecot", "courier", "qmail"
 LISTS = {DOVECOT: "dovecot-uidlist", COURIER: "courierpop3dsizelist"}
 #: The most octets of such a file: of a million messages.
 LONGEST = 256 << 20
+#: And the most lines: each takes memory.
+LINES = 2_000_000
 #: Errors for which a file is copied: another file system, one of another owner, too many links.
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP)
 
@@ -113,6 +115,8 @@ def _list(folder: OldFolder, kind: str, form: str, table: Mapping[int, Row]) -> 
         return OldNames({})
     try:
         text = os.fsdecode(folder.read(name, LONGEST))
+        if text.count("\n") > LINES:
+            raise ValueError(f"it has more than {LINES} lines")
         if kind == COURIER:
             return uidlists.courier(text)
         return uidlists.dovecot(text, form or uidlists.UIDL_FORMAT, table)
@@ -152,6 +156,7 @@ def _stage(folder: OldFolder, subpath: str, staged: str, name: str) -> Staged:
     except PermissionError as error:
         raise NotServed("it cannot be read: " + os.strerror(errno.EACCES)) from error
     try:
+        see_to_size(status.st_size)
         see_to_compression(fd)
         measured = measure(fd)
         digest = TextDigest.of(pieces(fd, as_it_is=True))

@@ -17,11 +17,11 @@ from postoffice.model.errors import CannotImport
 from postoffice.store import drafts, names, uidlists
 from postoffice.store.digests import TextDigest
 from postoffice.store.export_mbox import SUFFIX
-from postoffice.store.files import open_plain
 from postoffice.store.mbox import Unquoter
 from postoffice.store.mbox_reader import Header, Messages, NotAnMbox, Span
 from postoffice.store.oddities import NotServed
-from postoffice.store.old_messages import Distinct, OldMessage, Staged
+from postoffice.store.old_folder import open_file
+from postoffice.store.old_messages import Distinct, OldMessage, Staged, see_to_size
 from postoffice.store.text import PIECE, Normalizer, measure, pieces
 
 MBOX, MBOXRD = "mbox", "mboxrd"
@@ -98,6 +98,7 @@ class OldMbox:
         """See ``OldMail``: a copy, with CRLF line ends and without what programs have noted."""
         assert isinstance(message, MboxMessage)
         span = message.span
+        see_to_size(message.size)
         if os.pread(self._fd, 5, span.line) != b"From ":
             raise NotServed("the mbox was changed meanwhile; import it again")
         part = f"{staged}/part"
@@ -137,7 +138,7 @@ class OldMbox:
 @contextmanager
 def opened(source: ImportSource) -> Iterator[OldMbox]:
     """Open an mbox and find its messages.  Raises CannotImport, OSError."""
-    fd, _ = open_plain(source.path)
+    fd = open_file(source.path)
     try:
         yield OldMbox(fd, source)
     finally:

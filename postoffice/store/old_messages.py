@@ -9,10 +9,13 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from postoffice.store import names
 from postoffice.store.digests import TextDigest
+from postoffice.store.oddities import NotServed
 from postoffice.store.uidlists import base_of
 
 #: Flags of a Maildir that mean the same everywhere.
 FLAGS = frozenset("DFPRST")
+#: Octets of the largest message that is imported.
+MESSAGE_MAXIMUM = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class OldMessage:
     def base(self) -> str:
         """What the server calls it, and never changes: a part of its name."""
         return base_of(self.subpath.rpartition("/")[2])
+
+
+def see_to_size(octets: int) -> None:
+    """Raises NotServed for a file that is too large, such as one that is nearly all holes."""
+    if octets > MESSAGE_MAXIMUM:
+        raise NotServed(f"it has more than {MESSAGE_MAXIMUM >> 20} MiB")
 
 
 class Staged(NamedTuple):

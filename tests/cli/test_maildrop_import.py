@@ -345,6 +345,21 @@ def test_odd_names_do_not_end_the_answer(ask, run, ann, old):
     assert "\x1b" not in run("maildrop", "import", ANN, str(old), status=1).output
 
 
+def test_a_file_of_holes_does_not_hold_up_the_import(ask, ann, old):
+    put(old, "new/1.a")
+    os.truncate(put(old, "new/2.a"), 1 << 40)
+    said = imported(ask, old, status=1)
+    assert said["messages"] == 1
+    assert said["left"] == ["new/2.a: it has more than 1024 MiB"]
+
+
+def test_a_list_of_too_many_lines_is_refused(ask, ann, old, monkeypatch):
+    monkeypatch.setattr(old_maildir, "LINES", 2)
+    put(old, "new/1.a")
+    dovecot(old, "1 :1.a", "2 :2.a", "3 :3.a")
+    assert "more than 2 lines" in imported(ask, old, status=1)["error"]
+
+
 def test_a_maildrop_in_use_is_refused(ask, ann, old):
     put(old, "new/1.a")
     imported(ask, old)

@@ -11,6 +11,7 @@ from postoffice.model.errors import CannotImport, MaildropLocked
 from postoffice.moving import pop3_import
 from postoffice.moving.old_sessions import OldAccount, Stop, Stopped
 from postoffice.moving.pop3_import import ImportOptions, POP3Import
+from postoffice.pop3 import client_connection
 from postoffice.pop3.client_server import POP3URL
 from postoffice.testing import finish
 from tests.pop3_server import CUT, OldServer
@@ -161,6 +162,12 @@ def test_a_server_without_uidl(store, capa, key):
         assert (run(store, old)).there == 2
     assert [one for _, one in listed(store)] == [one for _, one in messages(3)]
     assert all(uidl.endswith(f"-{len(text(1))}") for uidl, _ in listed(store))
+
+
+def test_a_list_that_takes_too_much_memory_ends_the_import(store, monkeypatch):
+    monkeypatch.setattr(client_connection, "LINES_MAXIMUM", 2)
+    with OldServer(messages(3)) as old, pytest.raises(CannotImport, match="more than 2 lines"):
+        run(store, old)
 
 
 @pytest.mark.parametrize("capa", [("TOP", "UIDL"), ()])
