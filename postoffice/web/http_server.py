@@ -1,5 +1,5 @@
 """
-The page over HTTP: reads requests within bounds, and writes the answers (Twisted's HTTP/1.1).
+The page over HTTP/1.1 (Twisted's): reads requests within bounds, and writes the answers.
 
 Sizes: a request's head and its body.  Times: from the first octet of a request to its last,
 and between two requests.  Numbers: connections in all, and of one client.
@@ -26,6 +26,7 @@ from postoffice.server.certificates import Certificates
 from postoffice.util.networks import Network, client_address, network_of, plain_address, within
 from postoffice.util.token_bucket import TokenBucket
 from postoffice.web.application import Application
+from postoffice.web.long_answer import PIECE, LongAnswer
 from postoffice.web.values import SAFE, Response, WebRequest
 
 log = Logger("postoffice")
@@ -36,6 +37,8 @@ BODY, HEAD, FIELDS = 256 << 10, 16 << 10, 2000
 READING, SILENCE = 20.0, 30.0
 #: Seconds that an answer may take to be made.
 ANSWERING = 60.0
+#: Octets of all long answers that wait to be taken.
+UNTAKEN = 128 << 20
 #: Seconds that a client has to take the end of a refused connection.
 FAREWELL = 5.0
 #: Connections at most, and of one client.
@@ -51,6 +54,7 @@ class _Request(http.Request):
     channel: Any
     _answering: Deferred[Response] | None = None
     _late: IDelayedCall | None = None
+    _long: LongAnswer | None = None
     _too_large = _nobody_reads = False
 
     def gotLength(self, length: int | None) -> None:
@@ -78,7 +82,7 @@ class _Request(http.Request):
         self.content.seek(0)
         self.method, self.uri, self.clientproto = command, path, version
         self.path, _, query = path.partition(b"?")
-        server: WebServer = self.channel.factory.server
+        server = self.channel.factory.server
         try:
             request = server.read(self, query, self.content.read())
         except ValueError:
@@ -99,9 +103,16 @@ class _Request(http.Request):
             self.responseHeaders.setRawHeaders(name, [value])
         if response.cookies:
             self.responseHeaders.setRawHeaders("Set-Cookie", list(response.cookies))
-        if self.method != b"HEAD":
-            self.write(response.body)  # type: ignore[no-untyped-call]
-        self.finish()  # type: ignore[no-untyped-call]
+        server: WebServer = self.channel.factory.server
+        body = b"" if self.method == b"HEAD" else response.body
+        if len(body) <= PIECE:
+            self.write(body)  # type: ignore[no-untyped-call]
+            self.finish()  # type: ignore[no-untyped-call]
+        elif server.untaken + len(body) > UNTAKEN:
+            self.channel.refuse(b"503 Service Unavailable")
+        else:
+            self._long = LongAnswer(self, body, server)
+            self._long.begin()
 
     def _fail(self, failure: Failure) -> None:
         self._stop_waiting()
@@ -121,6 +132,8 @@ class _Request(http.Request):
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         self._stop_waiting()
         self._stop_reading()
+        if self._long is not None:
+            self._long.stopProducing()
 
     def _stop_reading(self) -> None:
         """
@@ -259,6 +272,7 @@ class WebServer:
         self.clock = clock
         self.starting = False
         self.closing = False
+        self.untaken = 0
         self._proxies = proxies
         self._channels: set[_Channel] = set()
         self._empty: list[Deferred[None]] = []

@@ -21,6 +21,7 @@ from postoffice.web.http_server import (
     SILENCE,
     WebServer,
 )
+from postoffice.web.long_answer import PIECE, TAKING
 from postoffice.web.values import Response
 from tests.web.whole_site import ANNA, PASSWORD
 
@@ -223,6 +224,60 @@ def test_only_a_change_goes_on_without_its_browser(server, site, changes, how, l
     assert bool(done) is changes
     assert b" 200 " not in client.transport.value()
     assert not logged
+
+
+@pytest.fixture
+def slow(server, site):
+    """A client that asked for a long answer, and takes 64 KiB at once."""
+
+    async def answer(_):
+        return Response(200, b"x" * (1 << 20))
+
+    site.application.answer = answer
+    client = Client(server)
+    write = client.transport.write
+
+    def written(octets: bytes) -> None:
+        write(octets)
+        if len(octets) > 1000:
+            client.transport.producer.pauseProducing()
+
+    client.transport.write = written
+    client.say(GET)
+    return client
+
+
+def test_a_slow_client_gets_all_of_a_long_answer(server, site, slow):
+    taken = 0
+    while taken < 1 << 20:
+        assert 0 < len(slow.transport.value()) <= PIECE + 1000
+        assert server.untaken == 1 << 20
+        taken += slow.transport.value().count(b"x")
+        slow.transport.clear()
+        site.clock.advance(TAKING - 1)
+        assert not slow.hung_up()
+        slow.transport.producer.resumeProducing()
+    assert server.untaken == 0
+    assert slow.say(GET).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+def test_a_client_that_takes_nothing_of_a_long_answer_is_cut_off(server, site, slow, hangs_up):
+    if hangs_up:
+        slow.hang_up()
+    else:
+        site.clock.advance(TAKING)
+        assert slow.transport.disconnected or slow.hung_up()
+        slow.hang_up()
+    assert server.untaken == 0
+
+
+def test_long_answers_are_bounded(server, slow, monkeypatch):
+    monkeypatch.setattr("postoffice.web.http_server.UNTAKEN", 1 << 20)
+    other = Client(server)
+    assert status(other.say(GET)) == 503
+    slow.hang_up()
+    assert status(Client(server).say(GET)) == 200
 
 
 # -- proxies -------------------------------------------------------------------------------
