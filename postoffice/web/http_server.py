@@ -1,8 +1,8 @@
 """
 The page over HTTP/1.1 (Twisted's): reads requests within bounds, and writes the answers.
 
-Sizes: a request's head and its body.  Times: from the first octet of a request to its last,
-and between two requests.  Numbers: connections in all, and of one client.
+Sizes: of head and body.  Times: from the first octet of a request to its last, and between two
+requests.  Numbers: connections in all, and of one client.
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ FAREWELL = 5.0
 #: Connections at most, and of one client.
 CONNECTIONS, OF_ONE = 500, 40
 #: Refused connections that are logged: at most so many, in so many seconds.
-_LOGGED = (10, 60)
-_READS = frozenset(method.encode() for method in SAFE)
+_LOGGED, _READS = (10, 60), frozenset(method.encode() for method in SAFE)
 
 
 class _Request(http.Request):
