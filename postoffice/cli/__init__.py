@@ -28,6 +28,7 @@ from postoffice.cli.domain_records import print_records
 from postoffice.cli.domains import domain
 from postoffice.cli.expiry import expire
 from postoffice.cli.explain import explain
+from postoffice.cli.explain_login import login as explain_login
 from postoffice.cli.init import init
 from postoffice.cli.maildrop_compare import compare
 from postoffice.cli.maildrop_export import export as export_maildrop
@@ -107,4 +108,5 @@ _add(domain, domain_alias, print_records, domain_transfer.import_, domain_transf
 _add(maildrop, expire, list_maildrops, import_maildrop, export_maildrop, compare)
 _add(account, device, remove, list_accounts, rename, disable, enable, set_state)
 _add(account, account_transfer.import_, account_transfer.export)
+_add(explain, explain_login)
 _add(alias, alias_transfer.import_, alias_transfer.export)

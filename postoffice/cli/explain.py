@@ -43,14 +43,14 @@ def _sender(text: str) -> Address | None:
     return None if text in ("", "<>") else Address.parse(text)
 
 
-def _client(text: str) -> Client:
-    """Return a client with this IP address."""
+def client_of(text: str) -> Client:
+    """Return a client with this IP address.  Raises ValueError."""
     return Client(str(ip_address(text)))
 
 
 @click.group()
 def explain() -> None:
-    """Explain how the post office decides about mail."""
+    """Explain how the post office decides about mail and logins."""
 
 
 @command("rcpt", explain)
@@ -63,7 +63,7 @@ def explain() -> None:
 )
 @click.option(
     "--from-ip",
-    type=Parameter("ip", _client),
+    type=Parameter("ip", client_of),
     help="Ask the policies, as for a client of smtp with this IP address.",
 )
 @click.option(
@@ -171,7 +171,7 @@ class Explanation:
     async def _rule(self, rule: Rule) -> Step:
         place = ""
         if isinstance(rule.entry, Account):
-            where = await _find(self.plugins, rule.entry.address)
+            where = await find_account(self.plugins, rule.entry.address)
             place = f", in {where[0]}" if where else ""
         return rule.rule, f"{'  ' * rule.depth}{rule.address}: {rule.found}{place}"
 
@@ -203,7 +203,7 @@ class Explanation:
 
     async def _room(self, account: Account, size: int) -> AsyncIterator[Step]:
         """Yield the account's quota, and whether there is room."""
-        found = await _find(self.plugins, account.address)
+        found = await find_account(self.plugins, account.address)
         if found is None:
             return
         told = await quota_of(found[1], self.settings, account.address, account)
@@ -237,7 +237,8 @@ def _directories(plugins: Plugins) -> Iterator[tuple[str, IAccountDirectory]]:
     return zip(map(_place, plugins.chosen), plugins.directories, strict=False)
 
 
-async def _find(plugins: Plugins, name: str) -> tuple[str, IAccountDirectory] | None:
+async def find_account(plugins: Plugins, name: str) -> tuple[str, IAccountDirectory] | None:
+    """Return the directory that has an account, and its configuration key; None without one."""
     for place, directory in _directories(plugins):
         if await directory.find(name) is not None:
             return place, directory

@@ -99,9 +99,9 @@ def ask_password(
     if generate:
         return Password(generate_password().encode(), True)
     if hash_stdin:
-        return _of_hash(_first_line())
+        return _of_hash(first_line())
     if password_stdin:
-        password = check_password(_first_line())
+        password = check_password(first_line())
         if why := weakness(password.octets, address):
             click.echo(f"warning: the password {why}: it is easily guessed", err=True)
         return password
@@ -115,7 +115,8 @@ def ask_password(
             return password
 
 
-def _first_line() -> bytes:
+def first_line() -> bytes:
+    """Return what standard input has, without the end of its line: a password, or its hash."""
     return sys.stdin.buffer.read(64 << 10).removesuffix(b"\n").removesuffix(b"\r")
 
 

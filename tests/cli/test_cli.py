@@ -154,6 +154,7 @@ def test_what_the_help_says_of_json_is_so(run, ask, office):
             "dkim_keys",
         },
         ("explain", "rcpt", "x@example.net"): {"address", "size", "steps", "reply", "accepted"},
+        ("explain", "login", "x@example.net"): {"address", "steps", "result", "accepted"},
         ("check-config",): {"configuration", "problems", "warnings"},
         ("init", "new"): {"configuration", "hostname", "domains", "postmaster"},
         ("init", "other", "--tls-self-signed"): {

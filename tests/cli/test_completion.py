@@ -43,6 +43,7 @@ def test_commands_are_offered(offers):
         ("account", "passwd", "--generate"),
         ("maildrop", "purge", "--over-quota"),
         ("explain", "rcpt"),
+        ("explain", "login"),
         ("session", "end"),
     ],
     ids=" ".join,
