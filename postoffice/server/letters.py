@@ -24,7 +24,7 @@ from postoffice.model.errors import (
 from postoffice.model.hop import PeerReply
 from postoffice.model.log_event import paths, tell
 from postoffice.model.queued import QueuedMessage, QueuedRecipient
-from postoffice.model.reply import Reply
+from postoffice.model.reply import UNKNOWN_RECIPIENT
 from postoffice.outbound import reports
 from postoffice.outbound.dkim import Signer
 from postoffice.outbound.reports import (
@@ -135,7 +135,7 @@ class OutboundLetters:
         """
         delivery, why = await self._begin(own, to, Report(text, not to.isascii()))
         if delivery is None:
-            raise PermanentFailure(why, Reply(550, "5.1.1", why))
+            raise PermanentFailure(why, UNKNOWN_RECIPIENT)
         try:
             await delivery.commit()
         finally:
