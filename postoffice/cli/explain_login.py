@@ -21,10 +21,11 @@ from postoffice.cli.parameters import Parameter, addresses
 from postoffice.config.listeners import IMPLICIT_TLS
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
-from postoffice.interfaces import IAccountDirectory, IPasswordVerifier
+from postoffice.interfaces import IPasswordVerifier
 from postoffice.model.address import Account, Address
 from postoffice.model.app_password import AppPassword, within
 from postoffice.model.envelope import Client
+from postoffice.util.maybe_awaitable import later
 from postoffice.util.networks import network_of
 
 SERVICES = ("pop3", "pop3s", "submission", "submissions")
@@ -145,7 +146,7 @@ class LoginExplanation:
             yield "state", self._state(account)
             devices = await Directories(self.plugins.directories).app_passwords(name)
             verifies = IPasswordVerifier.providedBy(found[1])
-            yield "password", self._password(account, found[1], verifies, bool(devices))
+            yield "password", self._password(account, verifies, bool(devices))
             if account.networks:
                 yield "network", self._network(account.networks)
             for one in devices:
@@ -156,6 +157,10 @@ class LoginExplanation:
             kinds = ", ".join(one.partition(":")[0] for one in self.settings.checkers)
             self.vouched = found is None or self.password is not None
             yield "checkers", f"then these are asked, which may accept it, too: {kinds}"
+
+    def _is_new(self, name: str, account: Account | None) -> bool:
+        """Whether the login asks an old server, which is not asked here."""
+        return FirstLogins(self.plugins.directories, self.plugins.executor).may_be(name, account)
 
     def _service(self) -> str:
         listeners = getattr(self.settings.listeners, self.service)
@@ -170,10 +175,11 @@ class LoginExplanation:
         return f"{how}; {_WITHOUT_TLS[self.settings.tls.plaintext_login]} (tls: plaintext_login)"
 
     async def _nobody(self, name: str) -> str:
-        if FirstLogins(self.plugins.directories, self.plugins.executor, None).may_be(name, None):
+        directories = Directories(self.plugins.directories)
+        domain, entry = await later(directories.look_up(name))
+        if entry is None and domain is not None and self._is_new(name, None):
             return f"{name} is not here yet: the first login asks the old server"
         self.refusals.append("there is no such account")
-        directories = Directories(self.plugins.directories)
         if not await directories.serves(name.rpartition("@")[2]):
             return f"{name}: its domain is not ours"
         return f"no directory has an account {name}; an alias cannot log in"
@@ -186,9 +192,7 @@ class LoginExplanation:
             return f"{account.state}: it may not log in{why}"
         return f"{account.state}: it may log in{'' if account.sends else ', but not send'}{why}"
 
-    def _password(
-        self, account: Account, directory: IAccountDirectory, verifies: bool, devices: bool
-    ) -> str:
+    def _password(self, account: Account, verifies: bool, devices: bool) -> str:
         more = ["SCRAM-SHA-256"] if account.scram else []
         more += ["CRAM-MD5 and APOP"] if account.shared else []
         also = f"; it can log in by {', '.join(more)}, too" if more else ""
@@ -200,7 +204,7 @@ class LoginExplanation:
                 return f"its hash cannot be used: {why}{also}"
         if verifies:
             return f"the directory itself says whether a password is right{also}"
-        if FirstLogins([directory], self.plugins.executor, None).may_be(account.address, account):
+        if self._is_new(account.address, account):
             return "none yet: the first login asks the old server"
         if not devices and not self.settings.checkers:
             self.refusals.append("it has no password")
@@ -250,6 +254,8 @@ class LoginExplanation:
             self.right = await run(passwords.verify, account.secret, password)
         elif verifies:
             self.right = await Directories(self.plugins.directories).verify(account, password)
+        if not self.right and self._is_new(account.address, account):
+            return "only the old server knows whether the password is right; it was not asked"
         if not self.right:
             self.refusals.append("the password is wrong")
         return "the password is right" if self.right else "the password is wrong"

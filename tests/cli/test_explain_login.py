@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from zope.interface import implementer
 
+from postoffice.interfaces import IAccountDirectory, IFirstLogins
 from tests.cli.test_auth_failures import attempts, guessed  # noqa: F401
+from twisted.plugins.postoffice_makers import SQLiteMaker
 
 ANN, RIGHT = "ann@example.net", "correct horse battery"
 
@@ -99,3 +102,42 @@ def test_wrong_passwords_and_how_long_they_block(ask, ann, guessed):  # noqa: F8
     assert account == f"1 wrong password of the account {ANN} within a day"
     [one] = [one for one in ask("explain", "login", ANN)["steps"] if one["step"] == "throttle"]
     assert one["found"] == account
+
+
+@implementer(IAccountDirectory, IFirstLogins)
+class OldServer:
+    """Would be asked about first logins in example.net; asking it here would fail."""
+
+    async def start(self):
+        """Nothing."""
+
+    stop = start
+
+    async def serves(self, domain):
+        return False
+
+    async def find(self, name):
+        return None
+
+    def asks_about(self, name):
+        return name.endswith("@example.net")
+
+
+def test_a_first_login_is_left_to_the_old_server(explained, office, run, monkeypatch):
+    run("alias", "add", "info@example.net", ANN)
+    real = SQLiteMaker.make
+    made = []
+
+    def make(*args):
+        made.append(args)
+        return OldServer() if len(made) % 2 else real(*args)
+
+    monkeypatch.setattr(SQLiteMaker, "make", make)
+    file = office / "postoffice.yaml"
+    old = "accounts:\n  - kind: sqlite\n    path: old.db\n"
+    file.write_text(file.read_text().replace("\naccounts:\n", f"\n{old}", 1))
+    steps, result, accepted = explained(name="nobody@example.net", password="old")
+    assert "the first login asks the old server" in steps["account"]
+    assert (result, accepted) == ("accepted with the right password", None)
+    assert explained(password="wrong")[1] == "refused: the password is wrong"
+    assert explained(name="info@example.net", password="old")[2] is False
