@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import CancelledError
@@ -77,7 +78,10 @@ class Application:
             self._check_token(visit)
         if route.confirm and not await self._confirmed(visit):
             return redirect(route.confirm)
-        return await route.handler(visit)
+        if visit.session is None:
+            return await route.handler(visit)
+        handling = partial(route.handler, visit)
+        return await self._context.state.turns.take(visit.session.account, handling)
 
     # -- who may -----------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from postoffice.util.token_bucket import TokenBucket
 from postoffice.web.administration import Administration
 from postoffice.web.mail_programs import Access
 from postoffice.web.sessions import WebSessions
+from postoffice.web.turns import Turns
 from postoffice.web.visit import Visit
 from postoffice.web.web_db import WebDB
 
@@ -51,6 +52,7 @@ class WebState:
         self.changes = TokenBucket(CHANGES, 60, clock.seconds)
         self.codes = TokenBucket(CODES, 600, clock.seconds)
         self.letters = TokenBucket(LETTERS, 86400, clock.seconds)
+        self.turns = Turns()
         self._open = False
 
     async def start(self) -> None:

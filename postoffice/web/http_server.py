@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -27,12 +27,13 @@ from postoffice.util.networks import Network, client_address, network_of, plain_
 from postoffice.util.token_bucket import TokenBucket
 from postoffice.web.application import Application
 from postoffice.web.long_answer import PIECE, LongAnswer
+from postoffice.web.request_parts import cookies_of, fields_of, headers_of
 from postoffice.web.values import SAFE, Response, WebRequest
 
 log = Logger("postoffice")
 
-#: Octets of a request's body, and of all its header fields; fields of a form.
-BODY, HEAD, FIELDS = 256 << 10, 16 << 10, 2000
+#: Octets of a request's body, and of all its header fields.
+BODY, HEAD = 256 << 10, 16 << 10
 #: Seconds for one request from its first octet to its last, and of silence between two.
 READING, SILENCE = 20.0, 30.0
 #: Seconds that an answer may take to be made.
@@ -179,6 +180,13 @@ class _Channel(http.HTTPChannel):
             self._begun = True
             self._deadline.reset(READING)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def headerReceived(self, line: bytes) -> bool:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length" and len(value) > 20:  # Twisted raises ValueError
+            self.refuse(b"400 Bad Request")
+            return False
+        return bool(super().headerReceived(line))  # type: ignore[no-untyped-call]
 
     def allContentReceived(self) -> None:
         self._stop_deadline()
@@ -340,7 +348,7 @@ class WebServer:
 
     def read(self, raw: http.Request, query: bytes, body: bytes) -> WebRequest:
         """Return a request as a value.  Raises ValueError if it cannot be read."""
-        headers = _headers(raw)
+        headers = headers_of(raw)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         form = body if kind == "application/x-www-form-urlencoded" else b""
         client, direct = self._client(raw, headers)
@@ -348,10 +356,10 @@ class WebServer:
             raw.method.decode("ascii"),
             unquote(raw.path.decode("ascii"), errors="strict"),
             client,
-            _fields(query),
-            _fields(form),
+            fields_of(query),
+            fields_of(form),
             headers,
-            _cookies(headers.get("cookie", "")),
+            cookies_of(headers.get("cookie", "")),
             direct,
             b"" if form else body,
         )
@@ -370,31 +378,3 @@ class WebServer:
                 break
         encrypted = headers.get("x-forwarded-proto", "").lower() == "https"
         return Client(address or peer, encrypted), False
-
-
-def _headers(raw: http.Request) -> dict[str, str]:
-    """The header fields: names in lower case; of several with one name the last counts."""
-    found: dict[str, str] = {}
-    for name, values in raw.requestHeaders.getAllRawHeaders():
-        key = name.decode("ascii").lower()
-        if key == "host" and len(values) > 1:
-            raise ValueError("several hosts")
-        join = ", " if key in ("x-forwarded-for", "accept-language") else ""
-        text = join.join(one.decode("latin-1") for one in (values if join else values[-1:]))
-        found[key] = "; ".join(one.decode("latin-1") for one in values) if key == "cookie" else text
-    return found
-
-
-def _fields(octets: bytes) -> dict[str, list[str]]:
-    return parse_qs(
-        octets.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=FIELDS
-    )
-
-
-def _cookies(text: str) -> dict[str, str]:
-    """The cookies; of several with one name the first counts (that of the longest path)."""
-    found: dict[str, str] = {}
-    for one in text.split(";")[:50]:
-        name, _, value = one.strip().partition("=")
-        found.setdefault(name, value)
-    return found

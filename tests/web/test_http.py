@@ -143,6 +143,7 @@ def test_too_large_a_body_is_refused(server, request_):
         b"GET /login HTTP/1.1\r\n" + (b"X: " + b"x" * 9000 + b"\r\n") * 2 + b"\r\n",
         b"GET /login HTTP/1.1\r\n" + b"X: x\r\n" * 200 + b"\r\n",
         post(b"", b"Content-Length: 1", b"Content-Length: 2"),
+        post(b"", b"Content-Length: " + b"9" * 5000),
     ],
 )
 def test_what_cannot_be_read_is_refused(server, request_):
