@@ -132,11 +132,16 @@ def _read_json(lines: _Lines, columns: Sequence[str]) -> Iterator[Record | BadRe
         yield _record(lines.number, {name: _text(value) for name, value in found.items()})
 
 
+#: Columns whose values no error shows.
+SECRET = frozenset(("password", "hash", "scram"))
+
+
 def _record(line: int, values: Mapping[str, str]) -> Record | BadRecord:
     for name, value in values.items():
         if not value.isprintable():
             why = "is not UTF-8" if _has_surrogates(value) else "has control characters"
-            return BadRecord(line, f"{name} {why}: {value[:80]!r}")
+            shown = "" if name in SECRET else f": {value[:80]!r}"
+            return BadRecord(line, f"{name} {why}{shown}")
     return Record(line, {name: value for name, value in values.items() if value})
 
 

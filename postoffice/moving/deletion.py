@@ -44,6 +44,8 @@ class Deletion:
         self._writer.mark_moved([one.key for one in equal])  # before the old server removes them
         for event in connection.fetch(dele(one.number) for one in equal):
             self.marked += isinstance(event, Ended) and event.reply.ok
+        if refused := len(equal) - self.marked:
+            self.other.append(f"the old server refuses to delete {refused} of the messages")
 
     def _equal(
         self,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b, md5
 
 from postoffice.pop3.client_commands import Ended, retr, top
-from postoffice.pop3.client_connection import CommandRefused, POP3Connection, Sizes
+from postoffice.pop3.client_connection import CommandRefused, POP3Connection, POP3Failed, Sizes
 from postoffice.pop3.client_listing import Lines
+from postoffice.pop3.client_reply import COMMAND, failure
 from postoffice.protocol.wire import TopReader
 
 #: What POP3 can show as a UIDL (RFC 1939 §7).
@@ -58,6 +59,9 @@ def list_all(connection: POP3Connection) -> OldList:
         told.append(f"{why}; the sizes are not known")
         sizes = Sizes({}, [])
     uidls = connection.uidls()
+    if sizes.values and uidls is not None and not uidls.values:
+        why = f"the old server has {len(sizes.values)} messages, and its UIDL lists none of them"
+        raise POP3Failed(failure(COMMAND, why))
     listed = _joined(sizes, uidls or Lines({}), told.append)
     _see_to_numbers(stat, sizes, uidls, listed, told.append)
     doubtful = bool(told)

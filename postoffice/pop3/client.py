@@ -27,8 +27,8 @@ from postoffice.pop3.client_reply import (
     TLS,
     ClientReply,
     NotAReply,
+    Secrets,
     failure,
-    read_reply,
 )
 from postoffice.pop3.client_states import State
 from postoffice.protocol import client_sasl
@@ -60,6 +60,7 @@ class POP3ClientSession:
     def __init__(self, options: ClientOptions) -> None:
         self.options = options
         self.offers = Capabilities()
+        self._secrets = Secrets(options.password)
         self.failed: ClientReply | None = None
         self.farewell: ClientReply | None = None
         self.entered = False  # logged in
@@ -164,7 +165,7 @@ class POP3ClientSession:
         if self.state == states.AUTH and line[:1] == b"+" and line[1:2] in (b" ", b""):
             self._go_on_with_login(line[2:])
             return True
-        answer = read_reply(line, state.phase)
+        answer = self._secrets.read(line, state.phase)
         if self._awaited:
             self._awaited.popleft()
         state.take(self, answer)
@@ -293,7 +294,11 @@ class POP3ClientSession:
         )
         first = next(self._exchange)
         line = b"AUTH %b" % mechanism.encode()
-        whole = line if first is None else b"%b %b" % (line, b64encode(first) or b"=")
+        whole = (
+            line
+            if first is None
+            else b"%b %b" % (line, self._secrets.add(b64encode(first)) or b"=")
+        )
         if len(whole) + 2 > COMMAND_MAXIMUM:  # then it is the answer to an empty challenge
             self._exchange = _late(first, self._exchange)
             next(self._exchange)
@@ -307,7 +312,7 @@ class POP3ClientSession:
         except (NotProved, NotBase64, StopIteration) as error:
             self._fail(failure(LOGIN, f"The login failed: {error}"))
         else:
-            self._output.append(b64encode(response or b"") + b"\r\n")
+            self._output.append(self._secrets.add(b64encode(response or b"")) + b"\r\n")
 
     def _take_auth(self, answer: ClientReply) -> None:
         assert self._exchange is not None

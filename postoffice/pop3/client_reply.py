@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postoffice.protocol.peer_text import printable
 
@@ -19,6 +19,7 @@ CONNECT, GREETING, TLS, LOGIN, COMMAND, END = (
 #: Response codes (RFC 2449 §8, RFC 3206).
 AUTH, IN_USE, LOGIN_DELAY = "AUTH", "IN-USE", "LOGIN-DELAY"
 TEMPORARY, PERMANENT = "SYS/TEMP", "SYS/PERM"
+_NO_REPLY = "The server sent {!r}, which is no reply"
 _LINE = re.compile(rb"(\+OK|-ERR)(?:[ \t]+(.*))?\Z", re.IGNORECASE | re.DOTALL)
 _CODE = re.compile(rb"\[([A-Z0-9/-]{1,40})\][ \t]*", re.IGNORECASE)
 
@@ -73,10 +74,37 @@ def read_reply(line: bytes, phase: str) -> ClientReply:
     """Read a line without its CRLF.  Raises NotAReply."""
     found = _LINE.match(line)
     if found is None:
-        raise NotAReply(f"The server sent {printable(line[:80])!r}, which is no reply")
+        raise NotAReply(_NO_REPLY.format(printable(line[:80])))
     text = found[2] or b""
     code = _CODE.match(text)
     if code is not None:
         text = text[code.end() :]
     name = code[1].decode().upper() if code is not None else ""
     return ClientReply(found[1].upper() == b"+OK", name, printable(text), phase)
+
+
+class Secrets:
+    """What was sent to log in: a server that says it again gets it into no log."""
+
+    def __init__(self, password: str) -> None:
+        self._sent = [password.encode("utf-8", "surrogateescape")]
+
+    def add(self, response: bytes) -> bytes:
+        """Also hide this response, which is returned."""
+        self._sent.append(response)
+        return response
+
+    def read(self, line: bytes, phase: str) -> ClientReply:
+        """Read a line as ``read_reply`` does.  Raises NotAReply."""
+        try:
+            answer = read_reply(line, phase)
+        except NotAReply:
+            for sent in filter(None, self._sent):
+                line = line.replace(sent, b"***")
+            raise NotAReply(_NO_REPLY.format(printable(line[:80]))) from None
+        if answer.ok:
+            return answer
+        text = answer.text
+        for shown in filter(None, map(printable, self._sent)):
+            text = text.replace(shown, "***")
+        return replace(answer, text=text)

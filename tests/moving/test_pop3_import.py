@@ -170,21 +170,27 @@ def test_a_list_that_takes_too_much_memory_ends_the_import(store, monkeypatch):
         run(store, old)
 
 
-@pytest.mark.parametrize("capa", [("TOP", "UIDL"), ()])
-def test_a_server_whose_uidls_fail_for_the_moment_is_asked_again(store, capa):
-    code = b"" if capa else b" [SYS/TEMP]"
-
+@pytest.mark.parametrize("answer", [b"-ERR is rebuilt\r\n", b"+OK\r\n.\r\n"])
+def test_a_server_whose_uidls_fail_for_the_moment_is_asked_again(store, answer):
     def fault(number, line):
-        return b"-ERR%b index is rebuilt\r\n" % code if line == "UIDL" and number < 3 else None
+        return answer if line == "UIDL" and number < 3 else None
 
     with OldServer(messages(2), fault=fault) as old:
-        old.capa = capa or old.capa
-        if not capa:
-            old.fault = lambda n, line: b"-ERR\r\n" if line == "CAPA" else fault(n, line)
         importing = Importing(store, old)
         assert importing.run().messages == 2
     assert listed(store) == messages(2)
     assert len(importing.waits) == 2
+
+
+def test_a_server_without_capa_says_by_its_code_that_uidl_fails_for_the_moment(store):
+    faults = {"CAPA": b"-ERR\r\n", "UIDL": b"-ERR [SYS/TEMP] is rebuilt\r\n"}
+
+    def fault(number, line):
+        return faults.get(line) if line != "UIDL" or number == 1 else None
+
+    with OldServer(messages(2), fault=fault) as old:
+        run(store, old)
+    assert listed(store) == messages(2)
 
 
 def test_what_a_server_without_uidl_does_not_show_may_still_be_there(store):
@@ -237,6 +243,22 @@ def test_a_server_that_lies_loses_nothing(store, lie):
         result = run(store, old)
     assert listed(store) == messages(2)
     assert any(word in one for one in result.warnings) or not word
+
+
+@pytest.mark.parametrize("capa", [("USER",), ("SASL PLAIN",), ("SASL LOGIN",)])
+@pytest.mark.parametrize("form", [b"-ERR no such %b\r\n", b"%b?\r\n"])
+def test_a_server_that_says_the_password_again_does_not_get_it_shown(store, capa, form):
+    def fault(number, line):
+        if line == "AUTH LOGIN" or line == "YW5u":
+            return b"+ \r\n"
+        said = line[:4] in ("PASS", "AUTH") or line == "c2VjcmV0"
+        return form % line.encode() if said else None
+
+    with OldServer([], capa=capa, fault=fault) as old, pytest.raises(CannotImport) as raised:
+        run(store, old, patience=0)
+    assert "***" in str(raised.value)
+    for hidden in ("secret", "c2VjcmV0", "AGFubgBzZWNyZXQ="):
+        assert hidden not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -332,6 +354,15 @@ def test_what_is_here_and_equal_is_deleted_there(store):
         assert "u3: not deleted" in result.left[0]
         assert old.heard.count("RETR 5") == 1  # heard already
         assert old.heard.count("RETR 1") == 2
+
+
+def test_what_the_server_does_not_delete_is_told(store):
+    answers = {"DELE 1": b"-ERR no\r\n", "QUIT": b"-ERR [SYS/TEMP] not all deleted\r\n"}
+    with OldServer(messages(2), fault=lambda _, line: answers.get(line)) as old:
+        result = run(store, old, delete=True)
+    assert result.deleted == 1
+    assert result.left == ["the old server refuses to delete 1 of the messages"]
+    assert "may not have deleted all" in result.warnings[-1]
 
 
 def test_a_server_that_gives_uidls_to_other_messages_loses_none(store):
