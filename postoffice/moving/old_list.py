@@ -60,8 +60,8 @@ def list_all(connection: POP3Connection) -> OldList:
         sizes = Sizes({}, [])
     uidls = connection.uidls()
     if sizes.values and uidls is not None and not uidls.values:
-        why = f"the old server has {len(sizes.values)} messages, and its UIDL lists none of them"
-        raise POP3Failed(failure(COMMAND, why))
+        none = f"the old server has {len(sizes.values)} messages, and its UIDL lists none of them"
+        raise POP3Failed(failure(COMMAND, none))
     listed = _joined(sizes, uidls or Lines({}), told.append)
     _see_to_numbers(stat, sizes, uidls, listed, told.append)
     doubtful = bool(told)
