@@ -38,6 +38,8 @@ from postoffice.web.web_db import LOGIN, link_to
 
 #: Accounts of one page.
 PAGE = 50
+#: What a quota must be less than: databases keep no larger numbers.
+LARGEST = 1 << 63
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ class AccountPages:
         try:
             octets = SIZE.read(visit.filled("octets")) if visit.filled("octets") else None
             messages = int(visit.filled("messages")) if visit.filled("messages") else None
-            if messages is not None and messages < 0:
+            if not 0 <= (messages or 0) < LARGEST or (octets or 0) >= LARGEST:
                 raise ValueError
         except ValueError:
             visit.own_session.say(

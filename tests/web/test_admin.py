@@ -393,3 +393,12 @@ def test_all_pages_are_there_in_german_too(site, boss):
     for path in ("overview", "accounts", "queue", "sessions", "settings", "maildrops", "domains"):
         assert boss.get(f"/admin/{path}").status == 200
         assert 'lang="de"' in boss.text
+
+
+@pytest.mark.parametrize("quota", [("", "9" * 25), ("99999999 TiB", ""), ("", "-1")])
+def test_a_quota_that_no_database_can_keep_is_refused(boss, quota):
+    boss.get(f"/admin/accounts/one?name={ANNA}")
+    octets, messages = quota
+    boss.post("/admin/accounts/one/quota", name=ANNA, octets=octets, messages=messages)
+    boss.follow()
+    assert "A quota is a size" in boss.text
