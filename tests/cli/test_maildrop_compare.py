@@ -157,7 +157,7 @@ def test_a_server_in_use_is_waited_for(compare, old):
 def test_many_are_compared_and_a_fault_of_one_is_its_own(ask, run, old, ann, tmp_path):
     run("account", "add", "bob@example.net", "--generate")
     rows = [f"{ANN},{old.url},secret", f"bob@example.net,{old.url},secret"]
-    rows += [f"bob@example.net,{old.url},wrong", f"nobody@example.net,{old.url},secret"]
+    rows += [f"bob@example.net,{old.url},a guess", f"nobody@example.net,{old.url},secret"]
     (tmp_path / "all.csv").write_text("\n".join(["address,source,password", *rows, ""]))
     done = ask("maildrop", "compare", "--from-csv", "all.csv", status=1)["maildrops"]
     assert [each["same"] for each in done] == [3, 0, 0, 0]

@@ -63,7 +63,7 @@ def test_many_accounts_at_once_and_one_with_a_fault(ask, run, ann, tmp_path):
         cutting.fault = lambda number, line: CUT
         rows = [
             f"{ANN},pop3://localhost:{old.port},of ann",
-            f"{BOB},pop3://localhost:{old.port},wrong",
+            f"{BOB},pop3://localhost:{old.port},a guess",
             f"{BOB},pop3://localhost:{cutting.port},x",
             f"nobody@example.net,pop3://localhost:{old.port},x",
         ]
