@@ -86,7 +86,7 @@ def of_the_command() -> Iterator[str]:
 def commands(group: click.Group, context: click.Context) -> Iterator[str]:
     """Every command of a group, and of the groups in it."""
     for name in group.list_commands(context):
-        command = group.commands[name]
+        command = group.get_command(context, name)
         inner = click.Context(command, info_name=name, parent=context)
         if isinstance(command, click.Group):
             yield from commands(command, inner)

@@ -8,46 +8,69 @@ import click
 from twisted.logger import globalLogBeginner
 
 from postoffice import __version__
-from postoffice.cli import account_transfer, alias_transfer, domain_transfer
-from postoffice.cli import queue_changes as queue_changes
-from postoffice.cli.account_list import list_accounts
-from postoffice.cli.account_removal import remove
-from postoffice.cli.account_states import disable, enable, set_state
-from postoffice.cli.accounts import account
-from postoffice.cli.aliases import alias
-from postoffice.cli.app_passwords import device
-from postoffice.cli.auth_failures import auth_failures
-from postoffice.cli.backup import backup
-from postoffice.cli.check_config import check_config
-from postoffice.cli.command import WRONG, shared_options
-from postoffice.cli.directories import directory
-from postoffice.cli.dkim_keys import dkim
-from postoffice.cli.doctor import doctor
-from postoffice.cli.domain_aliases import domain_alias
-from postoffice.cli.domain_records import print_records
-from postoffice.cli.domains import domain
-from postoffice.cli.expiry import expire
-from postoffice.cli.explain import explain
-from postoffice.cli.explain_login import login as explain_login
-from postoffice.cli.init import init
-from postoffice.cli.maildrop_compare import compare
-from postoffice.cli.maildrop_export import export as export_maildrop
-from postoffice.cli.maildrop_import import import_ as import_maildrop
-from postoffice.cli.maildrop_list import list_ as list_maildrops
-from postoffice.cli.maildrops import maildrop
+from postoffice.cli.lazy_group import LazyGroup
+from postoffice.cli.options import shared_options
 from postoffice.cli.output import say_object
-from postoffice.cli.queue import queue
-from postoffice.cli.quickstart import quickstart
-from postoffice.cli.reload import reload
-from postoffice.cli.rename import rename
-from postoffice.cli.report import report
-from postoffice.cli.restore import restore
-from postoffice.cli.sessions import session
-from postoffice.cli.trace import trace
-from postoffice.cli.web import web
+
+#: Where the commands are: the first place has the command, the others what else is in its group.
+COMMANDS = {
+    "quickstart": ["quickstart:quickstart"],
+    "init": ["init:init"],
+    "check-config": ["check_config:check_config"],
+    "doctor": ["doctor:doctor"],
+    "domain": [
+        "domains:domain",
+        "domain_aliases:domain_alias",
+        "domain_records:print_records",
+        "domain_transfer:import_",
+        "domain_transfer:export",
+    ],
+    "directory": ["directories:directory"],
+    "account": [
+        "accounts:account",
+        "app_passwords:device",
+        "account_removal:remove",
+        "account_list:list_accounts",
+        "rename:rename",
+        "account_states:disable",
+        "account_states:enable",
+        "account_states:set_state",
+        "account_transfer:import_",
+        "account_transfer:export",
+    ],
+    "alias": ["aliases:alias", "alias_transfer:import_", "alias_transfer:export"],
+    "maildrop": [
+        "maildrops:maildrop",
+        "expiry:expire",
+        "maildrop_list:list_",
+        "maildrop_import:import_",
+        "maildrop_export:export",
+        "maildrop_compare:compare",
+    ],
+    "session": ["sessions:session"],
+    "queue": [
+        "queue:queue",
+        "queue_changes:retry",
+        "queue_changes:hold",
+        "queue_changes:release",
+        "queue_changes:remove",
+        "queue_changes:bounce",
+        "queue_changes:pause",
+        "queue_changes:resume",
+    ],
+    "dkim": ["dkim_keys:dkim"],
+    "web": ["web:web"],
+    "reload": ["reload:reload"],
+    "explain": ["explain:explain", "explain_login:login"],
+    "auth-failures": ["auth_failures:auth_failures"],
+    "report": ["report:report"],
+    "trace": ["trace:trace"],
+    "backup": ["backup:backup"],
+    "restore": ["restore:restore"],
+}
 
 
-class CommandLine(click.Group):
+class CommandLine(LazyGroup):
     """
     The top-level command; if a person runs it, the daemon's log messages are not shown.
 
@@ -70,10 +93,12 @@ class CommandLine(click.Group):
             if not ctx.meta["--json"]:
                 raise
             say_object({"error": error.format_message()})
-            ctx.exit(WRONG)
+            ctx.exit(error.exit_code)
 
 
-@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=CommandLine, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @shared_options
 @click.version_option(__version__, prog_name="postoffice")
 @click.pass_context
@@ -94,19 +119,3 @@ def main(context: click.Context, /, **_: object) -> None:
     from twisted.internet import reactor
 
     context.obj = reactor
-
-
-def _add(group: click.Group, *commands: click.Command) -> None:
-    for one in commands:
-        group.add_command(one)
-
-
-_add(main, quickstart, init, check_config, doctor, domain, directory, account, alias)
-_add(main, maildrop, session, queue, dkim, web, reload, explain, auth_failures, report, trace)
-_add(main, backup, restore)
-_add(domain, domain_alias, print_records, domain_transfer.import_, domain_transfer.export)
-_add(maildrop, expire, list_maildrops, import_maildrop, export_maildrop, compare)
-_add(account, device, remove, list_accounts, rename, disable, enable, set_state)
-_add(account, account_transfer.import_, account_transfer.export)
-_add(explain, explain_login)
-_add(alias, alias_transfer.import_, alias_transfer.export)

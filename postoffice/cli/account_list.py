@@ -14,8 +14,9 @@ from postoffice.accounts import password_schemes
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.login_history import LoginMethod
 from postoffice.cli.app_passwords import login_data
-from postoffice.cli.command import Answer, CommandContext, Refused, command, with_options
+from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.list_output import ListOutput, paged
+from postoffice.cli.options import with_options
 from postoffice.cli.output import lasting, sized
 from postoffice.cli.parameters import DOMAIN, TIME
 from postoffice.cli.progress import Progress

@@ -23,16 +23,10 @@ from postoffice.cli.addresses import (
     confirm_look_alike,
     still_pointing,
 )
-from postoffice.cli.command import (
-    Answer,
-    CommandContext,
-    Refused,
-    check_domain_exists,
-    command,
-    with_options,
-)
+from postoffice.cli.command import Answer, CommandContext, Refused, check_domain_exists, command
 from postoffice.cli.completion import nothing
 from postoffice.cli.list_output import ListOutput
+from postoffice.cli.options import with_options
 from postoffice.cli.output import table
 from postoffice.cli.parameters import ADDRESS, DOMAIN, Parameter
 from postoffice.interfaces import IAccountRegister, IAddressRegister

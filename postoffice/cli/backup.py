@@ -21,7 +21,8 @@ from postoffice.backup.folder import FolderTarget
 from postoffice.backup.manifest import BackupError, Manifest
 from postoffice.backup.tar import TarTarget, is_tar
 from postoffice.backup.writer import BackupWriter, Target
-from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command, with_options
+from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
+from postoffice.cli.options import with_options
 from postoffice.cli.output import counted, iso, say, sized
 from postoffice.cli.parameters import ADDRESS, DOMAIN
 from postoffice.cli.progress import Progress

@@ -16,7 +16,8 @@ from postoffice.config.outbound_files import warnings as outbound_warnings
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, preload, privileges
-from postoffice.daemon.build import build_checkers, build_plugins, try_endpoint
+from postoffice.daemon.build_parts import build_checkers, try_endpoint
+from postoffice.daemon.build_plugins import build_plugins
 from postoffice.daemon.plugins import Plugins
 from postoffice.doctor.dead_ends import dead_ends, postmaster_trouble
 from postoffice.interfaces import IAccountListing, IAccountRegister

@@ -20,13 +20,15 @@ from twisted.internet.defer import Deferred
 
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.cli.inline_executor import InlineExecutor
+from postoffice.cli.options import shared_options
 from postoffice.cli.output import say, say_object
 from postoffice.config import loader
 from postoffice.config.reader import TryEndpoint
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError, Problem
 from postoffice.daemon import privileges
-from postoffice.daemon.build import build_logins, build_plugins, find_maker
+from postoffice.daemon.build_plugins import build_logins, build_plugins
+from postoffice.daemon.plugin_makers import find_maker
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account
 from postoffice.model.errors import PostOfficeError, StartupError
@@ -124,23 +126,6 @@ class CommandContext:
             yield logins
         finally:
             await logins.stop()
-
-
-def shared_options(function: Callable[..., object]) -> Callable[..., object]:
-    """Add --config and --json, which may stand before or after the command's name."""
-    function = click.option(
-        "--json", "as_json", is_flag=True, help="Print the answer as a JSON object, errors too."
-    )(function)
-    return click.option(
-        "--config", metavar="FILE", help="The configuration file, instead of the first found."
-    )(function)
-
-
-def with_options(
-    function: Callable[..., T], *options: Callable[[Callable[..., T]], Callable[..., T]]
-) -> Callable[..., T]:
-    """Return the function with these options, the first of which is the first in the help."""
-    return functools.reduce(lambda inner, option: option(inner), reversed(options), function)
 
 
 def command(name: str, group: click.Group | None = None) -> Callable[[Function], click.Command]:

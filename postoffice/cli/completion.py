@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from postoffice.cli.inline_executor import InlineExecutor
 from postoffice.config.settings import Settings
 from postoffice.daemon import privileges
-from postoffice.daemon.build import build_plugins
+from postoffice.daemon.build_plugins import build_plugins
 from postoffice.interfaces import IAccountRegister
 from postoffice.util.reactor import IReactor
 

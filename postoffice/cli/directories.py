@@ -10,7 +10,7 @@ import click
 from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.inline_executor import InlineExecutor
 from postoffice.daemon import privileges
-from postoffice.daemon.build import build_plugins
+from postoffice.daemon.build_plugins import build_plugins
 from postoffice.model.errors import TemporaryFailure
 
 

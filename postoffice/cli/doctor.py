@@ -16,7 +16,8 @@ from postoffice.cli.queue import ask_sender
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon import privileges
-from postoffice.daemon.build import build_checkers, build_plugins, try_endpoint
+from postoffice.daemon.build_parts import build_checkers, try_endpoint
+from postoffice.daemon.build_plugins import build_plugins
 from postoffice.daemon.control_socket import place
 from postoffice.daemon.plugins import Plugins
 from postoffice.doctor import file_checks, mail_checks, port_checks

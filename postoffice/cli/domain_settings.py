@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 
 from postoffice.accounts.alias_changes import once_each
-from postoffice.cli.command import with_options
+from postoffice.cli.options import with_options
 from postoffice.cli.parameters import ADDRESS, Parameter
 from postoffice.model.address import Address
 from postoffice.model.alias import SEPARATORS, Domain

@@ -10,7 +10,7 @@ from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.output import counted, sized, table
 from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.progress import Progress
-from postoffice.daemon.build import build_retention
+from postoffice.daemon.build_parts import build_retention
 from postoffice.daemon.expiry_job import ExpiryResult, ExpiryTarget, Retention
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address

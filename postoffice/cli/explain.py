@@ -17,7 +17,7 @@ from postoffice.cli.parameters import Parameter, addresses
 from postoffice.cli.quotas import SIZE_TYPE, quota_of
 from postoffice.config.chosen_plugin import ChosenPlugin
 from postoffice.config.settings import Settings
-from postoffice.daemon.build import build_policy_chain, build_reception_context
+from postoffice.daemon.build_parts import build_policy_chain, build_reception_context
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountDirectory
 from postoffice.model.address import Account, Address, normal_domain

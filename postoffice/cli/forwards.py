@@ -13,7 +13,8 @@ from postoffice.accounts.alias_changes import once_each
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.forward_changes import save_forward
 from postoffice.cli.addresses import address_register
-from postoffice.cli.command import registered, with_options
+from postoffice.cli.command import registered
+from postoffice.cli.options import with_options
 from postoffice.cli.parameters import ADDRESS
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins

@@ -19,7 +19,8 @@ from postoffice.config.settings import USER, Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.config.template import template
 from postoffice.daemon import new_files, privileges
-from postoffice.daemon.build import find_maker, try_endpoint
+from postoffice.daemon.build_parts import try_endpoint
+from postoffice.daemon.plugin_makers import find_maker
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import NotAnAddress, normal_domain
 from postoffice.model.errors import StartupError

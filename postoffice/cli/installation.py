@@ -28,7 +28,7 @@ from postoffice.config import loader
 from postoffice.config.settings import Settings
 from postoffice.config.template import template
 from postoffice.daemon import new_files, privileges
-from postoffice.daemon.build import find_maker
+from postoffice.daemon.plugin_makers import find_maker
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 from postoffice.outbound.dkim import NotAKey, SigningKey

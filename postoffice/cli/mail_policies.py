@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from postoffice.cli.command import with_options
+from postoffice.cli.options import with_options
 from postoffice.cli.output import lasting
 from postoffice.cli.parameters import Parameter
 from postoffice.cli.setting_layers import effective

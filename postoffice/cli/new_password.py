@@ -12,8 +12,8 @@ import click
 from postoffice.accounts import password_schemes
 from postoffice.accounts.new_passwords import mistake, weakness
 from postoffice.accounts.passwords import generate_password, hash_password
-from postoffice.cli.command import with_options
 from postoffice.cli.confirmation import on_a_terminal
+from postoffice.cli.options import with_options
 from postoffice.protocol.scram import Salt, derive
 
 T = TypeVar("T")

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import click
 
-from postoffice.cli.command import Refused, with_options
+from postoffice.cli.command import Refused
+from postoffice.cli.options import with_options
 from postoffice.moving.old_sessions import OldAccount
 from postoffice.pop3.client_server import POP3URL, TLS_LEVELS, VERIFY, NotAServer
 

@@ -11,9 +11,10 @@ from typing import Any, Self, TypeVar, cast
 import click
 
 from postoffice.cli import import_gone
-from postoffice.cli.command import Refused, with_options
+from postoffice.cli.command import Refused
 from postoffice.cli.maildrop_list import named
 from postoffice.cli.old_server import OldServerOptions, is_url, old_server_options
+from postoffice.cli.options import with_options
 from postoffice.cli.output import counted, say, sized
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import over_quota

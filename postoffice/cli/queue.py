@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from postoffice.cli.command import Answer, CommandContext, Refused, command, with_options
+from postoffice.cli.command import Answer, CommandContext, Refused, command
+from postoffice.cli.options import with_options
 from postoffice.cli.output import counted, iso, lasting, moment, sized, table
 from postoffice.cli.parameters import ADDRESS, Parameter
 from postoffice.cli.sessions import NotRunning, ask

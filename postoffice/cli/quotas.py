@@ -9,8 +9,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from postoffice.cli.command import with_options
 from postoffice.cli.confirmation import confirm_or_warn, smallness
+from postoffice.cli.options import with_options
 from postoffice.cli.output import counted, sized
 from postoffice.cli.parameters import Parameter
 from postoffice.cli.setting_layers import effective

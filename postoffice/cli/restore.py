@@ -17,7 +17,7 @@ from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, com
 from postoffice.cli.output import counted, sized
 from postoffice.cli.progress import Progress
 from postoffice.daemon import privileges
-from postoffice.daemon.build import find_maker
+from postoffice.daemon.plugin_makers import find_maker
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.errors import MaildropLocked
 

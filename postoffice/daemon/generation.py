@@ -29,8 +29,8 @@ from postoffice.daemon.build_parts import (
     build_policy_chain,
     build_reception_context,
     build_retention,
-    make_all,
 )
+from postoffice.daemon.build_plugins import make_all
 from postoffice.daemon.expiry_job import Retention
 from postoffice.daemon.first_imports import FirstImports
 from postoffice.daemon.listeners import Listener, Server

@@ -14,7 +14,7 @@ from postoffice.accounts.attempts import Allowance
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, privileges
-from postoffice.daemon.build_parts import separate_queue
+from postoffice.daemon.build_plugins import separate_queue
 from postoffice.daemon.generation import Core, Generation, next_generation
 from postoffice.daemon.listeners import Change, Server
 from postoffice.doctor.dead_ends import postmaster_trouble
