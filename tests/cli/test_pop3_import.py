@@ -122,6 +122,15 @@ def test_tls_is_verified_unless_it_is_not_to_be(ask, run, ann, tmp_path):
         assert "pop3s:// is TLS" in run(*words, "--tls", "none", text="secret", status=1).output
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, whatever a reactor that ran before has made of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_days_of_a_change_are_watched_until_ctrl_c(run, ann):
     passes = []
 
@@ -141,6 +150,7 @@ def test_the_days_of_a_change_are_watched_until_ctrl_c(run, ann):
     assert uidls(ann) == ["u1", "u2"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_an_import_and_keeps_what_is_whole(ask, ann, monkeypatch):
     monkeypatch.setattr(pool, "LOOK", 0.05)
 
