@@ -19,7 +19,7 @@ from postoffice.testing import ImmediateExecutor, finish
 from tests.cli.backups import ANN, BOB, EVE, name_of, put
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def cheap_hashes():
     """
     Hashes of the kinds that we always use, but little work: hundreds of accounts are added here.

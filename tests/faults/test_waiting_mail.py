@@ -16,7 +16,7 @@ from faults.settling import OUTBOUND, drain
 from postoffice.store.queue_files import ASIDE, MESSAGES
 
 TOKENS = [f"t{number}.300" for number in range(3)]
-FULL = "  queue: {messages: 2}\n"
+FULL = "  queue: {messages: 2, account_share: 100}\n"
 
 
 class Always(Random):
@@ -52,10 +52,10 @@ def late(token: str) -> str:
     return f"later-{token}_0@there0.example"
 
 
-def submit(daemon, peer, *tokens: str, here=()) -> list[bytes]:
+def submit(daemon, peer, *tokens: str, here=(), by="sam") -> list[bytes]:
     departures, client = (
         Departures(Ledger(atomic=False), peer, atomic=False),
-        daemon.submission("sam"),
+        daemon.submission(by),
     )
     said = [client.submit(departures, token, here, [late(token)])[-1] for token in tokens]
     client.close()
@@ -95,7 +95,8 @@ def test_a_message_that_cannot_be_read_is_set_aside_and_others_are_sent(
 
 def test_beyond_the_limit_of_the_queue_mail_is_refused_whole_for_now(office, peer, tmp_path):
     daemon = office(FULL)
-    said = submit(daemon, peer, *TOKENS, here=["ann"])
+    said = submit(daemon, peer, *TOKENS[:2], here=["ann"])
+    said += submit(daemon, peer, TOKENS[2], here=["ann"], by="ann")  # beyond the share of nobody
     assert [one[:3] for one in said] == [b"250", b"250", b"452"]
     assert len(found(daemon, ["ann"])["ann"]) == 2
     assert drain(tmp_path) == []
