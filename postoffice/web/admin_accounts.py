@@ -28,7 +28,6 @@ from postoffice.model.address import (
 )
 from postoffice.model.config_values import SIZE
 from postoffice.model.errors import PostOfficeError
-from postoffice.web.administration import Administration
 from postoffice.web.context import WebContext
 from postoffice.web.pages import Pages
 from postoffice.web.routes import ADMINISTRATOR, Route
@@ -67,12 +66,6 @@ class AccountPages:
         self._context = context
         self._pages = pages
 
-    @property
-    def _office(self) -> Administration:
-        if self._context.administration is None:
-            raise NotServed(404, "There is no such page.")
-        return self._context.administration
-
     def routes(self) -> Sequence[Route]:
         """Return the routes."""
         one, many = "/admin/accounts/one", "/admin/accounts"
@@ -89,12 +82,12 @@ class AccountPages:
 
     async def accounts(self, visit: Visit) -> Response:
         """List the accounts whose addresses have what is looked for, page by page."""
-        office = self._office
+        office = self._context.office
         wanted = visit.request.asked("q").strip().lower()[:255]
         after = visit.request.asked("after")[:512]
         found = await accounts_after(office.directories, after, PAGE + 1, wanted)
         names = [one.address for one in found[:PAGE]]
-        last = await office.executor.run(self._context.login_history.latest, names)
+        last = await self._context.executor.run(self._context.login_history.latest, names)
         lines = [
             AccountLine(
                 one, last.get(one.address), self._quota(one), await self._held(one.maildrop)
@@ -108,12 +101,12 @@ class AccountPages:
         )  # fmt: skip
 
     def _quota(self, account: Account) -> Quota:
-        return maildrop_of(self._office.settings, account).quota or Quota()
+        return maildrop_of(self._context.office.settings, account).quota or Quota()
 
     async def _held(self, maildrop: str) -> tuple[int, int] | None:
         """The messages and octets of a maildrop; None if it cannot be read."""
         try:
-            messages, octets = await self._office.store.count(maildrop)
+            messages, octets = await self._context.office.store.count(maildrop)
         except PostOfficeError:
             return None  # `maildrop verify` reports it
         return messages, octets
@@ -126,10 +119,10 @@ class AccountPages:
 
     async def account(self, visit: Visit) -> Response:
         """Show all of one account."""
-        office = self._office
+        office = self._context.office
         account = await self._named(visit.request.asked("name"))
         name = account.address
-        used = await office.executor.run(self._context.login_history.used, 0.0, name)
+        used = await self._context.executor.run(self._context.login_history.used, 0.0, name)
         last = {method.device: when for method, when in reversed(used)}
         register = await self._register_of(account)
         own = await register.account_quota(name) if register is not None else None
@@ -152,7 +145,7 @@ class AccountPages:
 
     async def _register_of(self, account: Account) -> IAccountRegister | None:
         """The directory that can be written to, if this account is its own."""
-        register = self._office.register
+        register = self._context.office.register
         if register is None or await register.find(account.address) is None:
             return None
         return register
@@ -169,7 +162,7 @@ class AccountPages:
 
     async def add(self, visit: Visit) -> Response:
         """Add an account without a password: a one-time link lets its owner choose one."""
-        office, register = self._office, self._office.register
+        office, register = self._context.office, self._context.office.register
         if register is None:
             raise NotServed(409, "All directories of accounts are only read.")
         try:
@@ -181,7 +174,9 @@ class AccountPages:
         except (NotAnAddress, ChangeRefused) as refusal:
             visit.own_session.say(str(refusal), "failed")
             return redirect("/admin/accounts")
-        await office.executor.run(self._context.login_history.forget, name)  # an earlier one's
+        await self._context.executor.run(
+            self._context.login_history.forget, name
+        )  # an earlier one's
         self._context.note_change(visit, "account added", name)
         visit.own_session.say(
             visit.text("The account was added. Make a one-time link for its owner.")
@@ -194,7 +189,7 @@ class AccountPages:
         state, name = visit.filled("state"), account.address
         if state not in STATES:
             raise NotServed(400, "There is no such state.")
-        postmaster = self._office.settings.postmaster.normal
+        postmaster = self._context.office.settings.postmaster.normal
         try:
             await set_account_state(
                 register, account, state, visit.owner.address, visit.filled("why")[:200], postmaster
@@ -203,7 +198,7 @@ class AccountPages:
             visit.own_session.say(str(refusal), "failed")
             return redirect(_page_of(name))
         if state in (DISABLED, RECEIVE_ONLY):
-            self._office.end_sessions(name)
+            self._context.office.end_sessions(name)
             self._context.state.sessions.end_all(name, but=visit.own_session)
         self._context.note_change(visit, f"state: {account.state} -> {state}", name)
         visit.own_session.say(visit.text("The state of %(name)s was changed.", name=name))
@@ -238,7 +233,7 @@ class AccountPages:
         """Give the account a new password, and show it this once."""
         account, register = await self._changing(visit)
         name = account.address
-        password = await give_new_password(register, self._office.executor, account)
+        password = await give_new_password(register, self._context.executor, account)
         state = self._context.state
         state.sessions.end_all(name, but=visit.own_session)
         await state.executor.run(state.web_db.forget_links, name)
@@ -252,7 +247,7 @@ class AccountPages:
         account, _ = await self._changing(visit)
         name, state = account.address, self._context.state
         token = await state.executor.run(state.web_db.make_link, LOGIN, name)
-        web = self._office.settings.web
+        web = self._context.office.settings.web
         assert web is not None
         self._context.note_change(visit, "a one-time link was made", name)
         return self._pages.page(
@@ -265,7 +260,7 @@ class AccountPages:
         account, register = await self._changing(visit)
         name, device = account.address, visit.filled("device")
         if await register.remove_app_password(name, device):
-            await self._office.executor.run(self._context.login_history.forget, name, device)
+            await self._context.executor.run(self._context.login_history.forget, name, device)
             self._context.note_change(visit, f"app password removed: {device}", name)
             visit.own_session.say(visit.text("The app password was removed."))
         return redirect(_page_of(name))

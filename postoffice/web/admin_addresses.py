@@ -16,7 +16,6 @@ from postoffice.model.address import Account, Address, NotAnAddress, Quota
 from postoffice.model.errors import PostOfficeError
 from postoffice.outbound.dkim import NotAKey
 from postoffice.outbound.routing import shown
-from postoffice.web.administration import Administration
 from postoffice.web.context import WebContext
 from postoffice.web.pages import Pages
 from postoffice.web.routes import ADMINISTRATOR, Route
@@ -36,12 +35,6 @@ class AddressPages:
         self._context = context
         self._pages = pages
 
-    @property
-    def _office(self) -> Administration:
-        if self._context.administration is None:
-            raise NotServed(404, "There is no such page.")
-        return self._context.administration
-
     def routes(self) -> Sequence[Route]:
         """Return the routes."""
         return (
@@ -56,28 +49,28 @@ class AddressPages:
 
     async def domains(self, visit: Visit) -> Response:
         """List the domains."""
-        found = await self._office.domains()
+        found = await self._context.office.domains()
         return self._pages.page(
             visit, "admin/domains.html", domains=found[:DOMAINS], count=len(found)
         )
 
     async def _domain(self, visit: Visit) -> str:
         name = visit.request.asked("name").strip().lower()
-        if name not in await self._office.domains():
+        if name not in await self._context.office.domains():
             raise NotServed(404, "There is no domain of that name.")
         return name
 
     async def _keys(self, domain: str) -> tuple[list[DomainKey], str]:
         """The DKIM keys of a domain, and why they cannot be read."""
-        office = self._office
+        office = self._context.office
         try:
-            return await office.executor.run(domain_keys, office.settings.state, domain), ""
+            return await self._context.executor.run(domain_keys, office.settings.state, domain), ""
         except (NotAKey, OSError) as error:
             return [], str(error)
 
     async def domain(self, visit: Visit) -> Response:
         """Show the DNS records of a domain, to be copied."""
-        office = self._office
+        office = self._context.office
         name = await self._domain(visit)
         keys, why = await self._keys(name)
         records = domain_records(office.site, name, [one.key for one in keys])
@@ -95,14 +88,14 @@ class AddressPages:
         return self._pages.page(visit, "admin/findings.html", findings=findings, name=name)
 
     async def _checked(self, name: str) -> list[Finding]:
-        found = await self._office.check_domain(name)
+        found = await self._context.office.check_domain(name)
         return sorted(found, key=lambda one: -LEVELS.index(one.level))
 
     # -- maildrops ---------------------------------------------------------------------------
 
     async def maildrops(self, visit: Visit) -> Response:
         """Show the largest maildrops, the oldest mail, or what no account can fetch."""
-        office = self._office
+        office = self._context.office
         order = visit.request.asked("by")
         order = order if order in ORDERS else LARGEST
         table = await office.usage(fresh=bool(visit.request.asked("fresh")))
@@ -135,7 +128,7 @@ class AddressPages:
         return self._pages.page(visit, "admin/explain.html", text=text, steps=steps, why=why)
 
     async def _steps(self, address: Address) -> list[tuple[str, str]]:
-        office = self._office
+        office = self._context.office
         directory = Directories(office.directories)
         if not await directory.serves(address.domain.lower()):
             return [("domain", f"{address.domain} is not ours"), ("route", self._route(address))]
@@ -157,7 +150,7 @@ class AddressPages:
 
     async def _room(self, account: Account) -> str:
         """Whether there is room in a maildrop, in words."""
-        office = self._office
+        office = self._context.office
         quota = maildrop_of(office.settings, account).quota or Quota()
         try:
             messages, octets = await office.store.count(account.maildrop)
@@ -171,7 +164,7 @@ class AddressPages:
 
     def _route(self, address: Address) -> str:
         """Where mail for an address in another domain goes."""
-        outbound = self._office.settings.outbound
+        outbound = self._context.office.settings.outbound
         if outbound is None:
             return "refused: the configuration has no outbound"
         return shown(outbound.router().route("", str(address)))

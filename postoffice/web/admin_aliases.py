@@ -22,7 +22,6 @@ from postoffice.accounts.directories import Directories
 from postoffice.interfaces import IAddressRegister
 from postoffice.model.address import Address, NotAnAddress
 from postoffice.model.alias import DISCARD, FORWARD, KINDS, REFUSE, Alias
-from postoffice.web.administration import Administration
 from postoffice.web.context import WebContext
 from postoffice.web.pages import Pages
 from postoffice.web.routes import ADMINISTRATOR, Route
@@ -41,12 +40,6 @@ class AliasPages:
         self._context = context
         self._pages = pages
 
-    @property
-    def _office(self) -> Administration:
-        if self._context.administration is None:
-            raise NotServed(404, "There is no such page.")
-        return self._context.administration
-
     def routes(self) -> Sequence[Route]:
         """Return the routes."""
         return (
@@ -61,7 +54,7 @@ class AliasPages:
         """List the aliases, page by page."""
         wanted = visit.request.asked("q").strip().lower()[:255]
         after = visit.request.asked("after")[:512]
-        ones = await aliases_after(self._office.directories, after, PAGE + 1, wanted)
+        ones = await aliases_after(self._context.office.directories, after, PAGE + 1, wanted)
         following = ones[PAGE - 1].address if len(ones) > PAGE else ""
         return self._pages.page(
             visit, "admin/aliases.html", aliases=ones[:PAGE], wanted=wanted, after=after,
@@ -86,12 +79,12 @@ class AliasPages:
 
     @property
     def _directory(self) -> Directories:
-        return Directories(self._office.directories)
+        return Directories(self._context.office.directories)
 
     @property
     def _register(self) -> IAddressRegister | None:
         """The directory whose aliases can be written, if there is one."""
-        register = self._office.register
+        register = self._context.office.register
         return cast(IAddressRegister, register) if IAddressRegister.providedBy(register) else None
 
     # -- changes -----------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from postoffice.logs.files import LogUnreadable
 from postoffice.logs.sentences import sentence
 from postoffice.logs.story import Story, find
 from postoffice.logs.whereabouts import whereabouts
-from postoffice.model.address import Address, NotAnAddress
 from postoffice.queue.selection import STATES, Selection
 from postoffice.web.activity import NAMES
 from postoffice.web.admin_accounts import AccountPages
@@ -25,7 +24,7 @@ from postoffice.web.context import WebContext
 from postoffice.web.pages import Pages
 from postoffice.web.routes import ADMINISTRATOR, Route
 from postoffice.web.settings_view import settings_view
-from postoffice.web.values import NotServed, Response, redirect
+from postoffice.web.values import Response, redirect
 from postoffice.web.visit import Visit
 
 #: Sessions in the list; stories of the log; seconds that are searched if nothing else is said.
@@ -56,10 +55,6 @@ class AdminPages:
             QueuePages(context, pages),
         )
 
-    @property
-    def _office(self) -> Administration:
-        return administration_of(self._context)
-
     def routes(self) -> Sequence[Route]:
         """Return the routes of all administrators' pages."""
         return (
@@ -73,12 +68,12 @@ class AdminPages:
 
     async def overview(self, visit: Visit) -> Response:
         """Show what goes on, and what needs attention."""
-        office = self._office
+        office = self._context.office
         findings = [*await office.findings()]
         manager = office.manager()
         if manager is not None:
             findings += check_destinations(await manager.destinations())
-        disk = await office.executor.run(_disk, office.settings.state)
+        disk = await self._context.executor.run(_disk, office.settings.state)
         services = Counter(str(one["service"]) for one in office.sessions())
         return self._pages.page(
             visit,
@@ -105,9 +100,8 @@ class AdminPages:
     async def sessions(self, visit: Visit) -> Response:
         """List the sessions that are open now."""
         wanted = visit.request.asked("account").strip().lower()
-        found = [
-            one for one in self._office.sessions() if not wanted or wanted in str(one["account"])
-        ]
+        every = self._context.office.sessions()
+        found = [one for one in every if not wanted or wanted in str(one["account"])]
         found.sort(key=lambda one: float(one["since"]))
         return self._pages.page(
             visit, "admin/sessions.html", sessions=found[:SESSIONS], count=len(found), wanted=wanted
@@ -116,7 +110,7 @@ class AdminPages:
     async def end_sessions(self, visit: Visit) -> Response:
         """End the sessions of an account."""
         name = visit.filled("account")
-        ended = self._office.end_sessions(name) if name else 0
+        ended = self._context.office.end_sessions(name) if name else 0
         ended += self._context.state.sessions.end_all(name, but=visit.own_session)
         self._context.note_change(visit, f"sessions ended: {ended}", name)
         visit.own_session.say(visit.text("The sessions of %(name)s were ended.", name=name))
@@ -131,11 +125,11 @@ class AdminPages:
         back = int(days) if days in map(str, DAYS) else DAYS[0]
         told: list[Told] = []
         more, why = False, ""
-        source = self._office.log()
+        source = self._context.office.log()
         if wanted and source is not None:
-            since = self._office.now() - back * BACK
+            since = self._context.office.now() - back * BACK
             try:
-                found = await self._office.executor.run(find, source, wanted, since, 0.0, STORIES)
+                found = await self._context.executor.run(find, source, wanted, since, 0.0, STORIES)
             except LogUnreadable as error:
                 why = str(error)
             else:
@@ -147,28 +141,13 @@ class AdminPages:
 
     async def settings(self, visit: Visit) -> Response:
         """Show the configuration, and where each value comes from; it cannot be changed here."""
-        settings = self._office.settings
+        settings = self._context.office.settings
         return self._pages.page(
             visit,
             "admin/settings.html",
             sections=settings_view(settings),
             file=settings.source.file,
         )
-
-
-def administration_of(context: WebContext) -> Administration:
-    """Return what administrators work with.  Raises NotServed where the daemon hands none over."""
-    if context.administration is None:
-        raise NotServed(404, "There is no such page.")
-    return context.administration
-
-
-def address_in(text: str) -> Address | None:
-    """Parse an address from a form; None if it is none."""
-    try:
-        return Address.parse(text.strip())
-    except NotAnAddress:
-        return None
 
 
 def _told(story: Story) -> Told:

@@ -9,7 +9,6 @@ from postoffice.model.address import NotAnAddress, normal_domain
 from postoffice.queue.manager import QueueManager
 from postoffice.queue.queue_db import Row
 from postoffice.queue.selection import STATES, Selection, state_of
-from postoffice.web.administration import Administration
 from postoffice.web.context import WebContext
 from postoffice.web.pages import Pages
 from postoffice.web.routes import ADMINISTRATOR, Route
@@ -27,12 +26,6 @@ class QueuePages:
     def __init__(self, context: WebContext, pages: Pages) -> None:
         self._context = context
         self._pages = pages
-
-    @property
-    def _office(self) -> Administration:
-        if self._context.administration is None:
-            raise NotServed(404, "There is no such page.")
-        return self._context.administration
 
     def routes(self) -> Sequence[Route]:
         """Return the routes."""
@@ -52,14 +45,14 @@ class QueuePages:
 
     def _manager(self) -> QueueManager:
         """Return what sends.  Raises NotServed where nothing does."""
-        manager = self._office.manager()
+        manager = self._context.office.manager()
         if manager is None:
             raise NotServed(409, "This daemon sends nothing: its configuration has no outbound.")
         return manager
 
     async def queue(self, visit: Visit) -> Response:
         """List the messages that wait, page by page."""
-        manager = self._office.manager()
+        manager = self._context.office.manager()
         wanted = {name: visit.request.asked(name).strip()[:320] for name in _NAMES}
         if wanted["state"] not in STATES:
             wanted["state"] = ""
@@ -144,7 +137,7 @@ class QueuePages:
 
     async def destinations(self, visit: Visit) -> Response:
         """List where mail goes, how much waits, and which destinations do not answer."""
-        manager = self._office.manager()
+        manager = self._context.office.manager()
         found = [] if manager is None else await manager.destinations()
         paused = [] if manager is None else manager.pauses.names
         return self._pages.page(

@@ -25,6 +25,7 @@ from postoffice.web.administration import Administration
 from postoffice.web.mail_programs import Access
 from postoffice.web.sessions import WebSessions
 from postoffice.web.turns import Turns
+from postoffice.web.values import NotServed
 from postoffice.web.visit import Visit
 from postoffice.web.web_db import WebDB
 
@@ -131,6 +132,13 @@ class WebContext:
     def mail_policy_of(self, account: Account) -> MailPolicy:
         """Return the policy that applies to an account; no field is None."""
         return account.mail_policy.or_else(self.mail_policy)
+
+    @property
+    def office(self) -> Administration:
+        """What administrators work with.  Raises NotServed if the daemon handed none over."""
+        if self.administration is None:
+            raise NotServed(404, "There is no such page.")
+        return self.administration
 
     @property
     def executor(self) -> Executor:
