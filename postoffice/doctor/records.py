@@ -12,7 +12,7 @@ from postoffice.doctor.site import DIRECT, NOTHING, SMARTHOST, Site
 from postoffice.outbound.dkim import SigningKey, txt_strings
 
 #: What records are for.
-HOST, MX, SPF, DKIM, DMARC, MTA_STS, TLS_RPT, CLIENTS = PURPOSES = (
+HOST, MX, SPF, DKIM, DMARC, MTA_STS, TLS_RPT, CLIENTS = (
     "host", "mx", "spf", "dkim", "dmarc", "mta-sts", "tls-rpt", "clients",
 )  # fmt: skip
 #: How long others keep our MTA-STS policy: a week, in seconds.
@@ -34,7 +34,7 @@ class DNSRecord:
     """
     One record: ``value`` as people type it at their provider, so texts have no quotes.
 
-    ``purpose`` is one of PURPOSES.  Without ``needed`` mail flows without it, too.
+    ``purpose`` is one of HOST to CLIENTS.  Without ``needed`` mail flows without it, too.
     """
 
     purpose: str

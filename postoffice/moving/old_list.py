@@ -39,7 +39,8 @@ class OldList:
     """
     All messages, in order; and what was odd.
 
-    ``doubtful``: the server contradicts itself, so that a message that is not in it may be there.
+    ``doubtful``: the lists contradict one another or may not be whole, so that the server may have
+    messages that are not in them.
     ``bare``: no message has a UIDL there.
     """
 

@@ -59,7 +59,7 @@ class LiveResult(ImportResult):
     """
     An ``ImportResult``, with how many messages were ``deleted`` at the old server.
 
-    ``doubtful``: its lists contradict one another (``OldList``).
+    ``doubtful``: its lists cannot be relied on (``OldList``).
     """
 
     kind: str = "pop3"

@@ -35,7 +35,7 @@ class Command(NamedTuple):
         return " ".join(words).encode() + b"\r\n"
 
 
-STAT, NOOP, RSET = Command("STAT"), Command("NOOP"), Command("RSET")
+STAT = Command("STAT")
 UIDL, LIST = Command("UIDL", most=LIST_MAXIMUM), Command("LIST", most=LIST_MAXIMUM)
 CAPA = Command("CAPA", most=CAPA_MAXIMUM)
 

@@ -50,7 +50,7 @@ from postoffice.util.shield import start_work
 SERVICE = "queue"
 
 #: Who is told that what an account forwards cannot be delivered.
-SENDER, OWNER, DROP = FORWARD_FAILURES = ("sender", "owner", "drop")
+SENDER, OWNER, DROP = "sender", "owner", "drop"
 
 log = Logger("postoffice")
 
