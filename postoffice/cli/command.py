@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.cli.inline_executor import InlineExecutor
 from postoffice.cli.options import shared_options
-from postoffice.cli.output import say, say_object
+from postoffice.cli.output import reason, say, say_object
 from postoffice.config import loader
 from postoffice.config.reader import TryEndpoint
 from postoffice.config.settings import Settings
@@ -166,7 +166,7 @@ def _answer(
         answer = Answer({"error": str(error), "problems": problems}, str(error).split("\n"))
     except (Refused, StartupError, PostOfficeError) as error:
         failed = REFUSED
-        why = str(error) or type(error).__name__
+        why = reason(error)
         answer = Answer({"error": why}, [f"postoffice: {why}"])
     if as_json:
         say_object(answer.data)

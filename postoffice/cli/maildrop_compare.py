@@ -13,7 +13,7 @@ import click
 from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
 from postoffice.cli.maildrop_list import named
 from postoffice.cli.old_server import OldServerOptions, is_url, old_server_options
-from postoffice.cli.output import counted
+from postoffice.cli.output import counted, problem_lines, reason
 from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.pop3_import import parallel_options
 from postoffice.cli.progress import Progress
@@ -106,7 +106,7 @@ async def compare(
             try:
                 drop = await named(plugins, settings, Address.parse(one.address))
             except (Refused, PostOfficeError) as error:
-                one.error = str(error) or type(error).__name__
+                one.error = reason(error)
                 continue
             reader = cast(IMaildropIntake, store).reader(drop.name)
             jobs.append(partial(_run, one, reader, full, Patience(patience), stop))
@@ -163,7 +163,7 @@ def _run(
     except Stopped:
         one.error = "it was stopped"
     except PostOfficeError as error:
-        one.error = str(error) or type(error).__name__
+        one.error = reason(error)
 
 
 def _data(one: _Compared) -> dict[str, object]:
@@ -194,7 +194,5 @@ def _lines(one: _Compared) -> Iterator[str]:
     )
     yield from (f"{name}: warning: {why}" for why in compared.warnings)
     for kind in KINDS:
-        found = compared.of_kind(kind)
-        yield from (f"{name}: {kind}: {each.uidl}: {each.text}" for each in found[:MOST])
-        if len(found) > MOST:
-            yield f"{name}: and {len(found) - MOST} more that are {kind}"
+        found = [f"{each.uidl}: {each.text}" for each in compared.of_kind(kind)]
+        yield from problem_lines(name, kind, found, f"are {kind}", MOST)

@@ -10,9 +10,8 @@ from typing import cast
 import click
 
 from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
-from postoffice.cli.maildrop_import import MOST
 from postoffice.cli.maildrop_list import maintenance_of, named
-from postoffice.cli.output import counted, sized
+from postoffice.cli.output import counted, problem_lines, reason, sized
 from postoffice.cli.parameters import ADDRESS, DOMAIN
 from postoffice.cli.progress import Progress
 from postoffice.config.settings import Settings
@@ -159,7 +158,7 @@ async def _run(plugins: Plugins, one: _Export, progress: Progress) -> None:
             lambda done, of: progress.at(before + done, before + of),
         )
     except PostOfficeError as error:
-        one.error = str(error) or type(error).__name__
+        one.error = reason(error)
 
 
 def _lines(one: _Export) -> Iterator[str]:
@@ -171,9 +170,7 @@ def _lines(one: _Export) -> Iterator[str]:
         f"{one.name}: {counted(said.messages, 'message')}, {sized(said.octets)}, {verb} to "
         f"{one.target.name}; {said.there} were there before"
     )
-    yield from (f"{one.name}: left: {why}" for why in said.left[:MOST])
-    if len(said.left) > MOST:
-        yield f"{one.name}: and {len(said.left) - MOST} more that cannot be exported"
+    yield from problem_lines(one.name, "left", said.left, "cannot be exported")
 
 
 def _data(one: _Export) -> dict[str, object]:

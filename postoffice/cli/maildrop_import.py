@@ -13,7 +13,7 @@ from postoffice.cli import import_gone, pop3_import
 from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
 from postoffice.cli.import_gone import remove_gone_option, removed_words
 from postoffice.cli.maildrop_list import named
-from postoffice.cli.output import counted, sized
+from postoffice.cli.output import counted, problem_lines, reason, sized
 from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.pop3_import import LiveImport, LiveOptions
 from postoffice.cli.progress import Progress
@@ -27,8 +27,6 @@ from postoffice.model.errors import MaildropLocked, PostOfficeError
 
 #: Whose Maildir it is, or the kind of an mbox: "maildir" to find out.
 KINDS = ("maildir", "dovecot", "courier", "qmail", "mbox", "mboxrd")
-#: So many problems of one maildrop are shown; --json has all.
-MOST = 10
 
 
 @dataclass
@@ -176,7 +174,7 @@ async def _run(
     except MaildropLocked:
         one.error = "a POP3 session is open; try again later"
     except (Refused, PostOfficeError) as error:
-        one.error = str(error) or type(error).__name__
+        one.error = reason(error)
 
 
 def _lines(one: _Import) -> Iterator[str]:
@@ -191,9 +189,7 @@ def _lines(one: _Import) -> Iterator[str]:
         f"{removed_words(said, dry=one.source.dry)}"
     )
     yield from (f"{one.address}: warning: {why}" for why in said.warnings)
-    yield from (f"{one.address}: left: {why}" for why in said.left[:MOST])
-    if len(said.left) > MOST:
-        yield f"{one.address}: and {len(said.left) - MOST} more that cannot be served"
+    yield from problem_lines(one.address, "left", said.left, "cannot be served")
 
 
 def _data(one: _Import) -> dict[str, object]:

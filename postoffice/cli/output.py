@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import (
-    Mapping,
-    Sequence,
-)
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate, zip_longest
 from unicodedata import combining, east_asian_width
 
 import click
+
+#: So many problems of one maildrop are shown; --json has all.
+PROBLEMS = 10
 
 
 def say(line: str, *, err: bool = False) -> None:
@@ -33,6 +33,20 @@ def say_object(data: Mapping[str, object]) -> None:
     text = json.dumps(data, indent=2, ensure_ascii=False)
     # an octet of a file's name that is not UTF-8 is a lone surrogate, which JSON can only escape
     click.echo(text.encode("utf-8", "backslashreplace").decode())
+
+
+def reason(error: Exception) -> str:
+    """Return what an exception says; the name of its class if it says nothing."""
+    return str(error) or type(error).__name__
+
+
+def problem_lines(
+    name: str, kind: str, whys: Sequence[str], what: str, most: int = PROBLEMS
+) -> Iterator[str]:
+    """Yield the first ``most`` problems of a maildrop, and how many more there are ``what``."""
+    yield from (f"{name}: {kind}: {why}" for why in whys[:most])
+    if len(whys) > most:
+        yield f"{name}: and {len(whys) - most} more that {what}"
 
 
 def counted(number: int, what: str) -> str:

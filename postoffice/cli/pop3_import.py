@@ -15,7 +15,7 @@ from postoffice.cli.command import Refused
 from postoffice.cli.maildrop_list import named
 from postoffice.cli.old_server import OldServerOptions, is_url, old_server_options
 from postoffice.cli.options import with_options
-from postoffice.cli.output import counted, say, sized
+from postoffice.cli.output import counted, problem_lines, reason, say, sized
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import over_quota
 from postoffice.config.settings import Settings
@@ -35,9 +35,6 @@ from postoffice.moving.pop3_import import (
 )
 
 T = TypeVar("T")
-
-#: So many problems of one maildrop are shown; --json has all.
-MOST = 10
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,7 @@ async def run(
         try:
             one.drop = await named(plugins, settings, Address.parse(one.address))
         except (Refused, PostOfficeError) as why:
-            one.error = str(why) or type(why).__name__
+            one.error = reason(why)
     able = [one for one in imports if one.drop is not None]
     stop = Stop()
     intake = cast(IMaildropIntake, store)
@@ -175,8 +172,8 @@ async def run(
 async def _remove_gone(plugins: Plugins, one: LiveImport, name: str, *, dry: bool) -> None:
     if one.result.doubtful:
         one.error = (
-            "nothing is removed: the lists of the old server contradict one another, so that a "
-            "message that is not in them may still be there"
+            "nothing is removed: the lists of the old server contradict one another, or may not be "
+            "whole (the warnings say why), so that a message that is not in them may still be there"
         )
         return
     try:
@@ -184,7 +181,7 @@ async def _remove_gone(plugins: Plugins, one: LiveImport, name: str, *, dry: boo
     except MaildropLocked:
         one.error = "a POP3 session is open; try again later"
     except (Refused, PostOfficeError) as why:
-        one.error = str(why) or type(why).__name__
+        one.error = reason(why)
 
 
 def _paused(seconds: int, stop: Stop) -> bool:
@@ -251,7 +248,7 @@ def _import(store: IMaildropIntake, one: LiveImport, options: LiveOptions, stop:
     except MaildropLocked:
         one.error = "a POP3 session is open; try again later"
     except PostOfficeError as error:
-        one.error = str(error) or type(error).__name__
+        one.error = reason(error)
     _add(one.result, work.result)
 
 
@@ -278,9 +275,7 @@ def lines(one: LiveImport, *, dry: bool) -> Iterator[str]:
             f"{import_gone.removed_words(said, dry=dry)}"
         )
     yield from (f"{one.address}: warning: {why}" for why in said.warnings)
-    yield from (f"{one.address}: left: {why}" for why in said.left[:MOST])
-    if len(said.left) > MOST:
-        yield f"{one.address}: and {len(said.left) - MOST} more that were left"
+    yield from problem_lines(one.address, "left", said.left, "were left")
 
 
 def data(one: LiveImport) -> dict[str, object]:
