@@ -66,7 +66,7 @@ class Step(NamedTuple):
 
     @property
     def found(self) -> str:
-        """What the rule found, in words."""
+        """The finding of the rule, in words."""
         entry = self.entry
         if entry is None:
             return "nothing"

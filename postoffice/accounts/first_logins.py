@@ -55,7 +55,7 @@ class FirstLogins:
         self._under_way: SharedWork[tuple[str, bytes], Exception | None] = SharedWork()
 
     def may_be(self, name: str | None, account: Account | None) -> bool:
-        """Whether an old server may be asked about this login."""
+        """Return whether an old server may be asked about this login."""
         if name is None or (account is not None and account.secret is not None):
             return False
         return self._asked(name) is not None

@@ -76,7 +76,7 @@ class LDAPServer:
 
     @property
     def has_tls(self) -> bool:
-        """Whether the connection is encrypted, so that the server must have a certificate."""
+        """True if the connection is encrypted: then the server needs a certificate."""
         return self.starttls or any(uri.startswith("ldaps:") for uri in self.uris)
 
     def connect(self) -> LDAPConnection:

@@ -1,4 +1,4 @@
-"""What a new password may be, and why one is easily guessed: for the command and the web page."""
+"""The rules for new passwords, and reasons why one is easily guessed."""
 
 from __future__ import annotations
 

@@ -119,12 +119,12 @@ class OldServerDirectory:
     # -- first logins ------------------------------------------------------------------------
 
     def asks_about(self, name: str) -> bool:
-        """Whether the name is in one of the domains, and the day has not come."""
+        """Return whether the name is in one of the domains, and ``until`` has not come."""
         domain = name.rpartition("@")[2]
         return domain in self._domains and self._today() < self._until
 
     async def is_right(self, name: str, password: bytes) -> bool:
-        """Whether the old server accepts this login; it is asked once."""
+        """Ask the old server once, and return whether it accepts this login."""
         try:
             text = password.decode("utf-8")
         except UnicodeDecodeError:

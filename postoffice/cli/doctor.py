@@ -45,7 +45,7 @@ _COLOURS = {OK: "green", NOTE: "blue", WARNING: "yellow", ERROR: "red"}
 
 @dataclass
 class _Examination:
-    """What is examined, and what was found; ``kinds`` are those that are wanted."""
+    """One examination and its findings; ``kinds`` are the kinds to examine."""
 
     context: CommandContext
     settings: Settings

@@ -120,7 +120,7 @@ class LoginExplanation:
 
     @property
     def accepted(self) -> bool | None:
-        """Whether the login is accepted; None if that depends on what is not known here."""
+        """True if the login is accepted; None if that cannot be known here."""
         if self.refusals:
             return None if self.vouched else False
         return True if self.right else None
@@ -159,7 +159,7 @@ class LoginExplanation:
             yield "checkers", f"then these are asked, which may accept it, too: {kinds}"
 
     def _is_new(self, name: str, account: Account | None) -> bool:
-        """Whether the login asks an old server, which is not asked here."""
+        """Return whether an old server would decide; the command does not ask it."""
         return FirstLogins(self.plugins.directories, self.plugins.executor).may_be(name, account)
 
     def _service(self) -> str:
@@ -218,7 +218,7 @@ class LoginExplanation:
         return f"{told}, not from {self.client.address}"
 
     def _objection(self, device: AppPassword) -> str:
-        """Why a device may not log in, as far as the service and the client are known."""
+        """Return why a device may not log in, as far as the service and the client are known."""
         asked = replace(
             device,
             protocol=device.protocol if self.service else "any",

@@ -33,7 +33,7 @@ async def remove_gone(plugins: Plugins, name: str, result: ImportResult, *, dry:
 
 
 def removed_words(result: ImportResult, *, dry: bool) -> str:
-    """What was removed, as the end of a line; empty if nothing was."""
+    """Return the end of a line: how many messages were removed; empty for none."""
     if not result.removed:
         return ""
     verb = "would be removed" if dry else "removed"

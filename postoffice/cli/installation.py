@@ -50,7 +50,7 @@ install -o {user} -m 0444 "$RENEWED_LINEAGE/fullchain.pem" "{certificate}"
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What the post office is made of; ``user`` is None where it is the user who runs it."""
+    """The post office to set up; ``user`` is None if the daemon runs as the current user."""
 
     address: Address
     folder: str

@@ -35,7 +35,7 @@ MOST = 20
 
 @dataclass
 class _Compared:
-    """One maildrop, the other side of it, and what became of the comparison."""
+    """One maildrop to compare: the other side, and the result or the error."""
 
     address: str
     against: str

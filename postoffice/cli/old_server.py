@@ -23,7 +23,7 @@ USER = "user"
 
 
 def is_url(source: str) -> bool:
-    """Whether a source is the URL of a server, not a path."""
+    """Return whether a source is the URL of a server, not a path."""
     return "://" in source
 
 

@@ -253,7 +253,7 @@ def _import(store: IMaildropIntake, one: LiveImport, options: LiveOptions, stop:
 
 
 def _add(whole: LiveResult, more: LiveResult) -> None:
-    """What all passes have done: sums, and what is left and odd now."""
+    """Add a pass to the sums; what is left, and the warnings, are those of the last pass."""
     whole.messages += more.messages
     whole.octets += more.octets
     whole.there = more.there
@@ -263,7 +263,7 @@ def _add(whole: LiveResult, more: LiveResult) -> None:
 
 
 def lines(one: LiveImport, *, dry: bool) -> Iterator[str]:
-    """What became of it, for people."""
+    """Yield the result of an import, for people."""
     said, verb = one.result, "would be imported" if dry else "imported"
     if one.error:
         yield f"{one.address}: import failed: {one.error}"

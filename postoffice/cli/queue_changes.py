@@ -85,7 +85,7 @@ async def _change(
 def _answers(
     context: CommandContext, do: str, selection: Selection, more: Mapping[str, object]
 ) -> Iterator[dict[str, Any]]:
-    """What the daemon has changed; it changes very many messages in portions."""
+    """Yield the recipients that the daemon has changed; it changes many messages in portions."""
     after: str | None = selection.after
     while after is not None:
         part, after = replace(selection, after=after), None

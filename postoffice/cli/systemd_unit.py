@@ -123,7 +123,7 @@ def trouble(*paths: str) -> str:
 
 
 def runs() -> bool:
-    """Whether systemd runs this machine."""
+    """Return whether systemd runs this machine."""
     return os.path.isdir(RUNNING)
 
 

@@ -64,7 +64,7 @@ class WebSettings:
 
 
 def available() -> bool:
-    """Whether the extra is installed."""
+    """Return whether the extra is installed."""
     return not _missing()
 
 

@@ -121,7 +121,7 @@ class FirstRun:
         self._password = password
 
     def _page(self, addresses: Mapping[str, Sequence[str]]) -> str:
-        """What is said of the web page, if there is one."""
+        """Return the lines about the web page; empty if there is none."""
         if self._web is None or not addresses.get("web"):
             return ""
         from postoffice.web.web_db import link_to

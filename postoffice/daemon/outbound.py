@@ -123,7 +123,7 @@ class Outbound:
         network: _Network,
         queue: IMailQueue,
     ) -> QueueContext:
-        """What the queue manager needs to send as this generation says."""
+        """Return what the queue manager needs to send as this generation says."""
         waits, connections = outbound.queue, outbound.connections
         senders = generation.reception.forward_senders
         assert senders is not None, "the build gives it"

@@ -72,5 +72,5 @@ async def _heard(ask: Ask, name: str, kind: str) -> Outcome | DNSUnavailable:
 
 
 def _same_service(found: str, value: str) -> bool:
-    """Whether two SRV records lead to the same port of the same host."""
+    """Return whether two SRV records lead to the same port of the same host."""
     return found.split()[2:] == value.lower().split()[2:]

@@ -174,7 +174,7 @@ class DNSExaminer:
             report.error(f"mail for {domain} goes to {', '.join(others)}, not here", mend)
 
     async def _is_ours(self, host: str) -> bool:
-        """Whether a host is this machine, by name or by address."""
+        """Return whether a host is this machine, by name or by address."""
         if host == self.site.hostname:
             return True
         if not host or not self.site.addresses:

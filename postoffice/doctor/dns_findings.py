@@ -107,7 +107,7 @@ def domain_keys(state: str, domain: str) -> list[DomainKey]:
 
 
 async def check_outgoing(reactor: IReactor, settings: Settings) -> list[Finding]:
-    """Where we send ourselves, see whether the mail servers of others can be reached."""
+    """If we send mail directly, check that mail servers of others can be reached."""
     if settings.outbound is None or site_here(settings).sends != DIRECT:
         return []
     resolver = resolver_of(reactor, settings)

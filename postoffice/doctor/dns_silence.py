@@ -66,6 +66,6 @@ class Hearing:
 
 
 def _unanswered(finding: Finding) -> bool:
-    """Whether a finding says no more than that there was no answer."""
+    """Return whether a finding says no more than that there was no answer."""
     what = finding.what
     return finding.level == WARNING and (f": {_SILENT} (" in what or what.endswith(f" {_SLOW}"))

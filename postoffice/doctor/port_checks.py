@@ -33,7 +33,7 @@ _LISTENS = "0A"
 
 @dataclass(frozen=True)
 class Greeting:
-    """What a port says; ``open`` is False if nobody listens."""
+    """The greeting of a port; ``open`` is False if nobody listens."""
 
     open: bool
     text: str = ""

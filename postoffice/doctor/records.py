@@ -98,7 +98,7 @@ def host_records(site: Site) -> list[DNSRecord]:
 
 
 def _reverse(site: Site) -> list[DNSRecord]:
-    """Where we send ourselves: the names of our addresses, which the provider sets."""
+    """Return PTR records, which the provider sets; none if we do not send directly."""
     if site.sends != DIRECT:
         return []
     why = (

@@ -77,7 +77,7 @@ def _ports(listeners: Listeners) -> Iterable[tuple[str, int]]:
 
 
 def _here(place: tuple[str, str]) -> bool:
-    """Whether only this machine can connect."""
+    """Return whether only this machine can connect."""
     try:
         return ip_address(place[0]).is_loopback
     except ValueError:

@@ -136,7 +136,7 @@ def check_clock() -> list[Finding]:
 
 
 def clock_is_kept() -> bool | None:
-    """Whether the kernel's clock is synchronised (adjtimex(2)); None if it cannot be asked."""
+    """Return whether the kernel's clock is synchronised (adjtimex(2)); None if not known."""
     try:
         answer: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX))
     except (OSError, AttributeError):

@@ -95,7 +95,7 @@ class IMaildropReader(Protocol):
     """Reads one maildrop without a session.  Its methods block, and raise TemporaryFailure."""
 
     def entries(self) -> Sequence[Entry]:
-        """What a session would list now."""
+        """Return what a session would list now."""
 
     def text(self, entry: Entry) -> Iterator[bytes]:
         """The octets of a message as they are sent.  Raises MessageGone."""

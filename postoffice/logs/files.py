@@ -39,7 +39,7 @@ class LogSource(Protocol):
 
     @property
     def name(self) -> str:
-        """What an administrator calls it."""
+        """Its name for an administrator."""
 
     def lines(self, since: float = 0.0) -> Iterator[bytes]:
         """

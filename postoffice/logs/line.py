@@ -99,7 +99,7 @@ def _of_json(text: str) -> Line | None:
 
 
 def _of_journal(message: object) -> Line | None:
-    """What a service wrote; the journal has it as a list of octets if some are not text."""
+    """Return the line of a service; the journal has a list of octets if some are not text."""
     if isinstance(message, list):
         try:
             return parse(bytes(message))

@@ -132,7 +132,7 @@ class _Search:
         return any(self._names(line[name]) for name in _ADDRESSES)
 
     def _names(self, value: str) -> bool:
-        """Whether one of the addresses in a field is the one that is searched for."""
+        """Return whether one of the addresses in a field is the one that is searched for."""
         if len(value) < 3:
             return False
         return any(one.lower() in self._addresses for one in addresses(value))

@@ -66,7 +66,7 @@ class Whereabouts:
 
 def whereabouts(story: Story) -> list[Whereabouts]:
     """
-    Where a message is: one for each recipient, in the order in which they were accepted.
+    Return where a message is: one for each recipient, in the order in which they were accepted.
 
     A session that took none, or several, has none.
     """
@@ -90,7 +90,7 @@ class _Now:
         self._uidls: set[str] = set()
 
     def after(self, line: Line) -> Iterator[Whereabouts]:
-        """What an event changes."""
+        """Yield the states that an event changes."""
         if line.event in _IN_MAILDROP:
             yield from self._in_maildrop(line)
         elif "." not in line["id"]:

@@ -64,7 +64,7 @@ def _family(metric: Metric, values: Values) -> _Family:
 
 
 def _cumulated(histogram: Histogram) -> list[tuple[str, float]]:
-    """How many values were at most each bound, as Prometheus wants it."""
+    """Return for each bound how many values were at most that, as Prometheus wants it."""
     found: list[tuple[str, float]] = []
     total = 0
     for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):

@@ -77,7 +77,7 @@ class PeerReply:
 
     @property
     def refused(self) -> bool:
-        """Whether this is the server's no, or one to what it offers; and not a lost connection."""
+        """True if the server refused, or lacks what we need; False for a lost connection."""
         return self.code >= 500 or bool(not self.code and self.status)
 
     @property

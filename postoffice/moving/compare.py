@@ -179,7 +179,7 @@ class Comparison:
 
 
 def _by_header(one: Listed, theirs: Text, ours: Text) -> Difference | None:
-    """Whether sizes differ by as much as the headers do, in fields that do not matter."""
+    """Return whether sizes differ by as much as the headers do, in fields that do not matter."""
     more = len(theirs.header) - len(ours.header)
     if one.size == ours.size + more and notes(theirs.header) == notes(ours.header):
         text = f"it has {one.size} octets there, {ours.size} here: the header has other fields"
@@ -190,7 +190,7 @@ def _by_header(one: Listed, theirs: Text, ours: Text) -> Difference | None:
 def _texts(
     connection: POP3Connection, wanted: Sequence[Listed], *, full: bool
 ) -> Iterator[Text | None]:
-    """What is to be known of each text; None if the server refuses it."""
+    """Yield what is to be known of each text; None if the server refuses it."""
     commands = (retr(one.number) if full else top(one.number) for one in wanted)
     text = Text()
     for event in connection.fetch(commands):

@@ -147,7 +147,7 @@ class POP3Import:
         self.result.left += deletion.other
 
     def _work(self, old: OldList) -> list[tuple[Listed, int]]:
-        """What to fetch, and its places here."""
+        """Return what to fetch, and its places here."""
         writer, result = self._writer, self.result
         result.doubtful = old.doubtful
         result.listed = frozenset(text for one in old.messages for text in (one.key, one.uidl))

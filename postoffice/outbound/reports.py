@@ -156,7 +156,7 @@ def _wants(notify: str, kind: str) -> bool:
 
 
 def returns_whole(kind: Kind, message: QueuedMessage) -> bool:
-    """Whether a letter has all of the message (RFC 3461 §4.3): an owner may have no other copy."""
+    """Return whether a letter has the whole message (RFC 3461 §4.3): it may be the only copy."""
     full = kind is NOT_FORWARDED or (kind is FAILED and message.ret.upper() == "FULL")
     return full and message.octets < WHOLE and not message.requiretls  # RFC 8689 §5
 

@@ -9,5 +9,5 @@ _MARK = re.compile(rb"(?im)^(?:x-dnsbl:|x-spam(?:-flag|-status)?:[ \t]*yes\b)")
 
 
 def is_spam(fields: bytes) -> bool:
-    """Whether the fields that policies have added to a message mark it as spam."""
+    """Return whether the fields that policies have added to a message mark it as spam."""
     return bool(_MARK.search(fields))

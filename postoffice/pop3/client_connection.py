@@ -111,7 +111,7 @@ class POP3Connection:
         return self
 
     def stat(self) -> tuple[int, int] | None:
-        """How many messages there are, and their octets; None if the server's reply is none."""
+        """Return how many messages there are, and their octets; None if the reply is no such."""
         try:
             return read_stat(self._line(STAT).text)
         except CommandRefused:

@@ -48,7 +48,7 @@ class Capabilities:
         return cls(found)
 
     def has(self, name: str) -> bool:
-        """Whether the server has a capability."""
+        """Return whether the server has a capability."""
         return name in self.names
 
     @property

@@ -66,7 +66,7 @@ class ClientReply:
 
 
 def failure(phase: str, text: str, code: str = "") -> ClientReply:
-    """Why a connection failed, in our own words; PERMANENT if it would fail again."""
+    """Return the reply that stands for a failed connection; PERMANENT if it would fail again."""
     return ClientReply(ok=False, code=code, text=text, phase=phase, said=False)
 
 
@@ -84,7 +84,7 @@ def read_reply(line: bytes, phase: str) -> ClientReply:
 
 
 class Secrets:
-    """What was sent to log in: a server that says it again gets it into no log."""
+    """Secrets that were sent to log in; they are hidden in texts of the server."""
 
     def __init__(self, password: str) -> None:
         self._sent = [password.encode("utf-8", "surrogateescape")]

@@ -105,11 +105,11 @@ class QueueAdmin:
         return await self._rows.run(self._db.select, which, [*values, *after], most)
 
     async def count(self, selection: Selection) -> int:
-        """How many messages fit."""
+        """Return how many messages fit."""
         return await self._rows.run(self._db.count, *selection.sql())
 
     async def states(self) -> dict[str, int]:
-        """How many messages are in each state that any is in."""
+        """Return how many messages are in each state that any is in."""
         self._memory.note()
         return await self._rows.run(self._db.states)
 

@@ -241,7 +241,7 @@ class QueueDB(SQLiteFile):
             )
 
     def by_login(self) -> list[tuple[str, int, int]]:
-        """How many messages and octets of each user wait."""
+        """Return how many messages and octets of each user wait."""
         with self.turn() as db:
             return db.execute(
                 "SELECT login, count(*), sum(octets) FROM"
@@ -326,7 +326,7 @@ class QueueDB(SQLiteFile):
             return oldest, held
 
     def states(self) -> dict[str, int]:
-        """How many messages have rows in each state (``selection.STATES``), read in one pass."""
+        """Return how many messages have rows in each state (``selection.STATES``), in one pass."""
         state = (
             f"CASE WHEN held != '' THEN 'held' WHEN next = {ACTIVE!r} THEN 'sending'"
             f" WHEN next = {PARKED!r} THEN 'unreachable' ELSE 'waiting' END"

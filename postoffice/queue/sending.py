@@ -108,7 +108,7 @@ class Sending:
 
     def _may_connect(self, site: Site) -> bool:
         """
-        Whether one more connection may be made; an idle one makes room.
+        Return whether one more connection may be made; an idle one makes room.
 
         Sites of which nobody knows yet that they answer have half of the connections at most:
         each may cost half a minute, and others have mail to send meanwhile.

@@ -211,7 +211,7 @@ class SendingDB(SQLiteFile):
                     database.execute(update, (new, account))
 
     def tells(self, account: str, kind: str, now: float) -> bool:
-        """Whether a notice of this kind is due; after a call that says so, none is for a day."""
+        """Return whether a notice of this kind is due; if so, the next is due after a day."""
         with self.turn() as database:
             row = database.execute(
                 "SELECT at FROM told WHERE account = ? AND kind = ?", (account, kind)

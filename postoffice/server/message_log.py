@@ -46,7 +46,7 @@ def paths_of(
 
 
 def queued_among(paths: Sequence[str], envelope: Envelope) -> int | None:
-    """How many of the paths that the log tells of, the last ones, are only in the queue."""
+    """Return how many of the paths in the log, the last ones, are only queued; None for none."""
     if not envelope.queued:
         return None
     local = {path_text(one.address) for one in envelope.recipients}

@@ -234,7 +234,7 @@ class Reception:
         return refusal
 
     def _is_spam(self, envelope: Envelope, fields: bytes) -> bool:
-        """Whether a stranger's mail is not to be sent on, because a policy has marked it."""
+        """Return whether a stranger's mail is not to be sent on, because a policy has marked it."""
         wanted = self._reception_context.forward_spam or self.login or envelope.sender is None
         return not wanted and is_spam(fields)
 

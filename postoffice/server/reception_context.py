@@ -120,7 +120,7 @@ class ReceptionContext:
         return Reply(550, "5.7.1", route.words) if isinstance(route, Refuse) else None
 
     def is_direct(self, envelope: Envelope, recipient: QueuedRecipient) -> bool:
-        """Whether the DNS says where mail for a recipient in another domain goes."""
+        """Return whether the DNS says where mail for a recipient in another domain goes."""
         sender = "" if envelope.sender is None else str(envelope.sender)
         router = self.router
         return router is not None and isinstance(router.route(sender, recipient.address), Direct)

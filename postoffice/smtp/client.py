@@ -282,17 +282,17 @@ class SMTPClientSession:
             self._command(*attempt.commands.popleft())
 
     def _take_mail(self, answer: PeerReply) -> None:
-        if self._fits(answer, 2) and not self._wants_login(answer):
+        if self._fits(answer, 2) and not self._fails_for_login(answer):
             self._current.take_mail(answer)
             self._go_on()
 
     def _take_rcpt(self, answer: PeerReply) -> None:
-        if self._fits(answer, 2) and not self._wants_login(answer):
+        if self._fits(answer, 2) and not self._fails_for_login(answer):
             self._current.take_rcpt(answer)
             self._go_on()
 
-    def _wants_login(self, answer: PeerReply) -> bool:
-        """Whether a server that the administrator has named wants a (better) login: we fail."""
+    def _fails_for_login(self, answer: PeerReply) -> bool:
+        """Fail if a host that the administrator has named wants a login; return whether it did."""
         wanted = self.options.chosen and answer.code in client_reply.LOGIN_WANTED
         if wanted:
             self._fail(replace(answer, phase=AUTH))

@@ -44,7 +44,7 @@ class Imported:
 
 
 def imported(folder: str) -> Imported:
-    """What is recorded, and what is in the maildrop without a record after a kill."""
+    """Return what is recorded, and what is in the maildrop without a record after a kill."""
     found = Imported()
     for line in read(f"{folder}/{FILE}"):
         found.add(str(line.get("uidl")), str(line.get("name")), int(line["n"]))
@@ -65,7 +65,7 @@ def read(path: str) -> Iterator[Line]:
 
 
 def manifest(path: str) -> dict[str, ImportedMessage]:
-    """What a record says, by UIDL; empty if there is none.  Raises OSError."""
+    """Return what a record says, by UIDL; empty if there is none.  Raises OSError."""
     found: dict[str, ImportedMessage] = {}
     for one in read(path):
         digests = (str(one.get("header", "")), str(one.get("text", "")))

@@ -87,7 +87,7 @@ class OpenMessage:
         return written if names.imported(self.name) else names.time_of(self.name, written)
 
     def digest(self) -> TextDigest:
-        """What it is as it is sent; it is read from its beginning.  Raises Unreadable."""
+        """Read it from its beginning; return the digest of what is sent.  Raises Unreadable."""
         os.lseek(self.fd, 0, os.SEEK_SET)
         return TextDigest.of(iter(lambda: self.read(PIECE), b""))
 

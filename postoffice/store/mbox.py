@@ -82,7 +82,7 @@ class _Lines:
         return data[:start] + self._pattern.sub(self._by, data[start:])
 
     def end(self) -> bytes:
-        """What is still held."""
+        """Return the octets that are still held."""
         held, self._held = self._held, b""
         return self._replaced(held)
 

@@ -66,7 +66,7 @@ class Messages:
             yield Span(before[0], before[1], self._end(before[1], size), before[2])
 
     def _marks(self) -> Iterator[tuple[int, bool]]:
-        """Where lines begin with "From ", and whether the line before is empty."""
+        """Yield where lines begin with "From ", and whether the line before is empty."""
         if not (beginning := os.pread(self._fd, FROM_MAXIMUM, 0)):
             return
         if date_of(beginning[: beginning.find(b"\n") + 1]) is None:

@@ -56,7 +56,7 @@ class OldFolder:
             os.close(self._fds.popitem()[1])
 
     def has(self, name: str) -> bool:
-        """Whether there is a file beside the messages."""
+        """Return whether there is a file beside the messages."""
         with suppress(FileNotFoundError):
             os.stat(name, dir_fd=self._fds[""], follow_symlinks=False)
             return True
@@ -98,7 +98,7 @@ class OldFolder:
                             yield f"{box}/{item.name}", item.stat(follow_symlinks=False)
 
     def find_again(self, base: str) -> str | None:
-        """Where a message is now, because the old server has set a flag; None if it is gone."""
+        """Return where a message is after the old server has set a flag; None if it is gone."""
         files = (subpath for subpath, _ in self.files())
         return next((at for at in files if base_of(at.partition("/")[2]) == base), None)
 

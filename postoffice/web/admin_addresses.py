@@ -149,7 +149,7 @@ class AddressPages:
         return steps
 
     async def _room(self, account: Account) -> str:
-        """Whether there is room in a maildrop, in words."""
+        """Return whether there is room in a maildrop, in words."""
         office = self._context.office
         quota = maildrop_of(office.settings, account).quota or Quota()
         try:
@@ -163,7 +163,7 @@ class AddressPages:
         return f"yes: it holds {messages} messages, {octets} octets{used}"
 
     def _route(self, address: Address) -> str:
-        """Where mail for an address in another domain goes."""
+        """Return the next hop of mail for an address in another domain, in words."""
         outbound = self._context.office.settings.outbound
         if outbound is None:
             return "refused: the configuration has no outbound"

@@ -87,7 +87,7 @@ class AdminPages:
         )
 
     async def _queue(self, office: Administration) -> dict[str, int] | None:
-        """How many messages wait in each state; None where nothing is sent."""
+        """Return how many messages wait in each state; None where nothing is sent."""
         manager = office.manager()
         if manager is None:
             return None

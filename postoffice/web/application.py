@@ -126,7 +126,7 @@ class Application:
             visit.administrator = await self._may_administer(visit)
 
     async def _may_administer(self, visit: Visit) -> bool:
-        """Whether the account is still an administrator, with all that this place demands."""
+        """Return whether it is still an administrator, with all that this place demands."""
         state = self._context.state
         found = await state.executor.run(state.web_db.administrator, visit.own_session.account)
         if found is None:
@@ -158,7 +158,7 @@ class Application:
             raise NotServed(403, "This form is too old, so nothing was changed. Load it again.")
 
     async def _confirmed(self, visit: Visit) -> bool:
-        """Whether the password was given lately, or with this form."""
+        """Return whether the password was given lately, or with this form."""
         sessions, session = self._context.state.sessions, visit.own_session
         if sessions.is_confirmed(session):
             return True

@@ -230,7 +230,7 @@ class LoginPages:
         return found
 
     def _may_set_up(self, visit: Visit) -> bool:
-        """Whether more than a password is known of who asks: whence, or a one-time link."""
+        """Return whether the browser is at this machine, or a one-time link was used."""
         return visit.request.at_the_machine or visit.own_session.recovered
 
     # -- one-time links ----------------------------------------------------------------------

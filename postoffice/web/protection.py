@@ -34,18 +34,18 @@ def headers_for(request: WebRequest) -> dict[str, str]:
 
 
 def is_our_host(request: WebRequest, hosts: Collection[str]) -> bool:
-    """Whether the Host header names us: a site of another name that leads here is not served."""
+    """Return whether the Host header names us: no site of another name is served here."""
     return request.host in hosts or (request.client.local and request.host in LOOPBACK)
 
 
 def is_private(request: WebRequest) -> bool:
-    """Whether nobody between the browser and us can read what is sent."""
+    """Return whether nobody between the browser and us can read what is sent."""
     return request.client.encrypted or request.at_the_machine
 
 
 def is_from_us(request: WebRequest) -> bool:
     """
-    Whether a request that may change something comes from a page of ours.
+    Return whether a request that may change something comes from a page of ours.
 
     Browsers say so in Sec-Fetch-Site, which no page can forge.  Those that do not know it say
     the origin, which must have our host and port.

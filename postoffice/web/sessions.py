@@ -59,7 +59,7 @@ class WebSession:
     messages: list[tuple[str, str]] = field(default_factory=list)
 
     def has_token(self, token: str) -> bool:
-        """Whether this is the token of this session's forms."""
+        """Return whether this is the token of this session's forms."""
         return hmac.compare_digest(self.csrf.encode(), token.encode("utf-8", "replace"))
 
     def say(self, text: str, kind: str = "done") -> None:
@@ -127,7 +127,7 @@ class WebSessions:
 
     def still_holds(self, session: WebSession, account: Account | None) -> bool:
         """
-        Whether a session is still that of its account, as the account is now.
+        Return whether a session is still that of its account, as the account is now.
 
         A session ends when the account is removed or disabled, and when its password changes,
         except where the same password has only got a better hash just after the login.
@@ -153,7 +153,7 @@ class WebSessions:
         session.confirmed_until = self._clock() + CONFIRMED
 
     def is_confirmed(self, session: WebSession) -> bool:
-        """Whether the password was given lately."""
+        """Return whether the password was given lately."""
         return self._clock() < session.confirmed_until
 
     def end(self, session: WebSession) -> None:

@@ -62,7 +62,7 @@ def _has_keys(value: object) -> bool:
 
 
 def _is_section(value: object) -> bool:
-    """Whether it is an object of a settings class, which has keys of its own."""
+    """Return whether it is an object of a settings class, which has keys of its own."""
     made: Callable[..., object] = type(value)
     return is_dataclass(made) and bool(keys_of(made))
 
