@@ -115,7 +115,7 @@ class Evaluation:
         raise _Permanent(f"{term!r} is no mechanism")
 
     async def _is_of(self, host: str, lengths: str) -> bool:
-        """Return whether the address is one of a host's, in a prefix: ``24``, ``24//64``, ``/64``."""
+        """Return whether the address is one of a host's, in a prefix (24, 24//64, /64)."""
         four, _, six = lengths.partition("//") if "//" in lengths else (lengths, "", "")
         four, six = ("", four[1:]) if four.startswith("/") else (four, six)
         kind, bits = ("A", four or "32") if self._address.version == 4 else ("AAAA", six or "128")

@@ -58,6 +58,13 @@ def office(run, tmp_path):
 
 
 @pytest.fixture
+def ann(run, office):
+    """The maildrop of an account, which is not there yet."""
+    run("account", "add", ANN, "--generate")
+    return office / "state" / "maildrops" / "example.net" / "ann"
+
+
+@pytest.fixture
 def ask(run):
     """What a command answers, as an object."""
 

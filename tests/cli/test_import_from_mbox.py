@@ -21,12 +21,6 @@ WHEN = 820631134
 
 
 @pytest.fixture
-def ann(run, office):
-    run("account", "add", ANN, "--generate")
-    return office / "state" / "maildrops" / "example.net" / "ann"
-
-
-@pytest.fixture
 def old(tmp_path):
     return tmp_path / "old"
 

@@ -14,12 +14,6 @@ ANN = "ann@example.net"
 
 
 @pytest.fixture
-def ann(run, office):
-    run("account", "add", ANN, "--generate")
-    return office / "state" / "maildrops" / "example.net" / "ann"
-
-
-@pytest.fixture
 def old(tmp_path):
     """A Maildir of another server with five messages."""
     folder = tmp_path / "old"

@@ -21,12 +21,6 @@ def messages(*numbers):
 
 
 @pytest.fixture
-def ann(run, office):
-    run("account", "add", ANN, "--generate")
-    return office / "state" / "maildrops" / "example.net" / "ann"
-
-
-@pytest.fixture
 def old(run, ann):
     """A server with three messages, which are imported."""
     with OldServer(messages(1, 2, 3)) as old:

@@ -20,12 +20,6 @@ TEXT = "Subject: {}\n\nline\n"
 
 
 @pytest.fixture
-def ann(run, office):
-    run("account", "add", ANN, "--generate")
-    return office / "state" / "maildrops" / "example.net" / "ann"
-
-
-@pytest.fixture
 def old(tmp_path):
     """A Maildir of another server."""
     folder = tmp_path / "old"

@@ -14,12 +14,6 @@ ANN, BOB, GONE = "ann@example.net", "bob@example.net", "gone@example.net"
 HOUR, DAY = 3600, 86400
 
 
-@pytest.fixture
-def ann(run, office):
-    run("account", "add", ANN, "--generate")
-    return office / "state" / "maildrops" / "example.net" / "ann"
-
-
 def put(folder, *messages):
     """Messages in a maildrop: how old each is, and how large."""
     files.make(str(folder))

@@ -21,12 +21,6 @@ def messages(*numbers):
     return [(f"u{n}", b"Subject: %d\r\n\r\nline\r\n" % n) for n in numbers]
 
 
-@pytest.fixture
-def ann(run, office):
-    run("account", "add", ANN, "--generate")
-    return office / "state" / "maildrops" / "example.net" / "ann"
-
-
 def uidls(folder):
     return [one.uidl for one in maildir.scan(str(folder), MeasuredSizes()).entries]
 

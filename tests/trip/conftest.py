@@ -28,6 +28,7 @@ from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.cli import self_signed
 from postoffice.protocol.scram import derive
 from postoffice.testing import ImmediateExecutor, finish
+from tests.web.chromium import Chromium
 
 sys.path.append(str(Path(__file__).parent))
 from warm import WarmCommand
@@ -296,6 +297,14 @@ def run(
         start_new_session=True,
         **more,
     )
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A Chromium, for the tests that are not skipped without one."""
+    browser = Chromium(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from postoffice.web.web_db import WebDB
 from tests.nameserver import NameServer
 from tests.servers import free_port
 from tests.trip.conftest import NEVER
-from tests.web.chromium import DESK, PHONE, PROGRAM, Chromium, Tab
+from tests.web.chromium import DESK, PHONE, PROGRAM, Tab
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no chromium here")
 
@@ -76,13 +76,6 @@ def office(opened, tmp_path_factory, names):
                 text = f"From: {ANNA}\r\nSubject: {number}\r\n\r\nHello\r\n"
                 client.sendmail(ANNA, [f"friend{number}@far.example"], text)
         yield office
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = Chromium(tmp_path_factory.mktemp("chromium"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

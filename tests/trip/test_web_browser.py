@@ -15,7 +15,7 @@ import pytest
 
 from postoffice.web import site
 from postoffice.web.web_db import WebDB
-from tests.web.chromium import DESK, PHONE, PROGRAM, Chromium, Tab
+from tests.web.chromium import DESK, PHONE, PROGRAM, Tab
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no chromium here")
 
@@ -55,13 +55,6 @@ def office(opened, tmp_path_factory):
         office.web_db.open()
         yield office
         office.web_db.close()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = Chromium(tmp_path_factory.mktemp("chromium"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture
