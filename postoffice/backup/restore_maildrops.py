@@ -16,7 +16,7 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountListing, IAddressRegister, IStoreBackup
 from postoffice.model.address import Account, Quota
 from postoffice.model.mail_policy import UNSPECIFIED
-from postoffice.store import import_record
+from postoffice.store.transfer import import_record
 
 
 @dataclass

@@ -27,7 +27,7 @@ from postoffice.moving.old_sessions import OldAccount, OldSessions, Stop, Stoppe
 from postoffice.moving.patience import Patience
 from postoffice.moving.pool import run_all
 from postoffice.pop3.client_connection import POP3Connection
-from postoffice.store.import_record import FILE, manifest
+from postoffice.store.transfer.import_record import FILE, manifest
 
 #: So many differences of each kind are shown; --json has all.
 MOST = 20

@@ -30,7 +30,7 @@ from postoffice.moving.comparison import (
 from postoffice.moving.old_list import Listed, list_all
 from postoffice.pop3.client_commands import Ended, retr, top
 from postoffice.pop3.client_connection import POP3Connection
-from postoffice.store.digests import TextDigest
+from postoffice.store.transfer.text_digest import TextDigest
 
 #: Octets of a text that is compared once more, as a whole.
 WHOLE = 64 << 20

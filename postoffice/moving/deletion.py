@@ -10,7 +10,7 @@ from postoffice.model.listing import Entry
 from postoffice.moving.old_list import Listed
 from postoffice.pop3.client_commands import Ended, dele, retr
 from postoffice.pop3.client_connection import POP3Connection
-from postoffice.store.digests import TextDigest
+from postoffice.store.transfer.text_digest import TextDigest
 
 
 class Deletion:

@@ -29,7 +29,7 @@ from postoffice.moving.patience import Patience
 from postoffice.pop3.client_commands import TEXT_MAXIMUM, Ended, Event, retr
 from postoffice.pop3.client_connection import POP3Connection, POP3Failed
 from postoffice.pop3.client_reply import ClientReply
-from postoffice.store.maildrop_import import places
+from postoffice.store.transfer.import_maildrop import places
 
 #: A group is committed when it has so many messages or octets, or is so many seconds old.
 GROUP, OCTETS, SECONDS = 1000, 64 << 20, 30.0

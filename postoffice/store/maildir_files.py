@@ -25,19 +25,11 @@ from postoffice.interfaces import (
     Piece,
     Step,
 )
-from postoffice.store import (
-    files,
-    import_gone,
-    maildrop_export,
-    maildrop_import,
-    maintenance,
-    merge,
-    names,
-    snapshot,
-)
-from postoffice.store.import_writer import ImportWriter
+from postoffice.store import files, maintenance, merge, names, snapshot
 from postoffice.store.journal.journal import Journal
-from postoffice.store.maildrop_reader import MaildropReader
+from postoffice.store.transfer import export_maildrop, import_gone, import_maildrop
+from postoffice.store.transfer.import_writer import ImportWriter
+from postoffice.store.transfer.maildrop_reader import MaildropReader
 
 
 @implementer(IImportMirror, IMaildropExport, IMaildropImport, IMaildropIntake, IStoreBackup)
@@ -87,7 +79,7 @@ class MaildirFiles:
     async def bring_in(
         self, name: str, source: ImportSource, step: Step | None = None
     ) -> ImportResult:
-        bring_in = partial(maildrop_import.bring_in, step=step or maintenance.unheard)
+        bring_in = partial(import_maildrop.bring_in, step=step or maintenance.unheard)
         return await self._executor.run(
             bring_in, self._folder(name), source, self._journal, self._hostname
         )
@@ -101,7 +93,7 @@ class MaildirFiles:
         self, name: str, target: ExportTarget, step: Step | None = None
     ) -> ExportResult:
         await self.settle()
-        take_out = partial(maildrop_export.take_out, step=step or maintenance.unheard)
+        take_out = partial(export_maildrop.take_out, step=step or maintenance.unheard)
         return await self._executor.run(take_out, self._folder(name), target)
 
     def import_writer(self, name: str, age_real: bool) -> ImportWriter:

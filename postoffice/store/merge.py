@@ -8,12 +8,13 @@ import shutil
 import time
 from contextlib import suppress
 
-from postoffice.store import expunge, fetch_log, files, import_record, maildir
+from postoffice.store import expunge, fetch_log, files, maildir
 from postoffice.store.files import make_folder
 from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.segments import sync_all
 from postoffice.store.names import uidl_of_file
 from postoffice.store.quota import maildirsize
+from postoffice.store.transfer import import_record
 from postoffice.util.atomic_file import sync_folder
 
 #: Prefix of the folders in tmp to which a restore copies messages first.

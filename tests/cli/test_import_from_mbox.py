@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from postoffice.interfaces import ImportSource
-from postoffice.store import maildir, old_mbox
+from postoffice.store import maildir
 from postoffice.store.listing_cache import MeasuredSizes
+from postoffice.store.transfer import import_mbox
 from tests.cli import dovecots
 
 ANN = "ann@example.net"
@@ -135,13 +136,13 @@ def test_an_empty_mbox_has_no_messages(ask, ann, old):
 
 def test_an_mbox_that_is_rewritten_meanwhile(ask, ann, old, monkeypatch):
     old.write_text(message("Subject: 1\n\nx\n") + message("Subject: 2\n\nx\n"))
-    real = old_mbox.OldMbox.stage
+    real = import_mbox.OldMbox.stage
 
     def stage(*arguments):
         os.truncate(old, 40)
         return real(*arguments)
 
-    monkeypatch.setattr(old_mbox.OldMbox, "stage", stage)
+    monkeypatch.setattr(import_mbox.OldMbox, "stage", stage)
     said = imported(ask, old, status=1)
     assert said["messages"] == 0
     assert all("meanwhile; import it again" in why for why in said["left"])
@@ -167,7 +168,7 @@ def test_memory_does_not_grow_with_the_messages(tmp_path):
     (tmp_path / "new").mkdir()
     tracemalloc.start()
     try:
-        with old_mbox.opened(ImportSource(str(path), "mboxrd")) as mbox:
+        with import_mbox.opened(ImportSource(str(path), "mboxrd")) as mbox:
             staged = [
                 mbox.stage(one, str(tmp_path), f"{n}.x") for n, one in enumerate(mbox.messages)
             ]

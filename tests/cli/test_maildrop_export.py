@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from postoffice.store import export_maildir, export_mbox, expunge, files, maildir, names
+from postoffice.store import expunge, files, maildir, names
 from postoffice.store.listing_cache import MeasuredSizes
+from postoffice.store.transfer import export_maildir, export_mbox
 
 ANN, BOB = "ann@example.net", "bob@example.net"
 YEAR = 365 * 86400

@@ -10,9 +10,10 @@ from contextlib import nullcontext
 
 import pytest
 
-from postoffice.store import expunge, maildir, maildrop_import, names, old_folder, old_maildir
+from postoffice.store import expunge, maildir, names
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.merge import put_back
+from postoffice.store.transfer import import_folder, import_maildir, import_maildrop
 
 ANN, BOB = "ann@example.net", "bob@example.net"
 YEAR = 365 * 86400
@@ -206,11 +207,11 @@ def test_an_import_goes_on_where_it_was_killed(ask, ann, old, monkeypatch, when)
             put_back(*arguments, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(maildrop_import, "GROUP", 3)
-    monkeypatch.setattr(maildrop_import.merge, "put_back", dies)
+    monkeypatch.setattr(import_maildrop, "GROUP", 3)
+    monkeypatch.setattr(import_maildrop.merge, "put_back", dies)
     with pytest.raises(BaseException):  # noqa: PT011
         imported(ask, old)
-    monkeypatch.setattr(maildrop_import.merge, "put_back", put_back)
+    monkeypatch.setattr(import_maildrop.merge, "put_back", put_back)
     assert uidls(ann) == [f"{number}.a" for number in range(1, 4 if when == "before" else 7)]
     assert imported(ask, old)["messages"] == (4 if when == "before" else 1)
     assert uidls(ann) == [f"{number}.a" for number in range(1, 8)]
@@ -239,7 +240,7 @@ def test_another_file_system_gets_copies_with_the_same_dates(ask, ann, old, monk
     def link(*_, **__):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
-    monkeypatch.setattr(old_maildir.os, "link", link)
+    monkeypatch.setattr(import_maildir.os, "link", link)
     assert imported(ask, old)["copied"] == 1
     (one,) = entries(ann)
     assert one.size == 22
@@ -289,7 +290,7 @@ def test_a_link_of_an_owner_to_the_mail_of_another_is_refused(ask, ann, old, mon
             return status
         return os.stat_result((*status[:4], whose["uid"], *status[5:]))
 
-    monkeypatch.setattr(old_folder.os, "stat", stat)
+    monkeypatch.setattr(import_folder.os, "stat", stat)
     said = imported(ask, source, status=1)
     assert f"{link} is a link of user 4711" in said["error"]
     assert not ann.exists() or not list(ann.glob("*/*,U=*"))
@@ -306,7 +307,7 @@ def test_a_file_that_becomes_a_link_is_not_copied(ask, ann, old, monkeypatch, tm
         (old / "new/1.a").symlink_to(tmp_path / "secret")
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
-    monkeypatch.setattr(old_maildir.os, "link", link)
+    monkeypatch.setattr(import_maildir.os, "link", link)
     imported(ask, old)
     (one,) = entries(ann)
     assert (ann / one.name).read_text() == TEXT.format("new/1.a")
@@ -326,7 +327,7 @@ def test_a_message_that_is_renamed_while_the_folder_is_read_is_found(ask, ann, o
             items = []
         return nullcontext(items) if isinstance(path, int) else items
 
-    monkeypatch.setattr(old_folder.os, "scandir", scandir)
+    monkeypatch.setattr(import_folder.os, "scandir", scandir)
     assert imported(ask, old, "--remove-gone")["removed"] == 0
     assert names_seen
 
@@ -348,7 +349,7 @@ def test_a_file_of_holes_does_not_hold_up_the_import(ask, ann, old):
 
 
 def test_a_list_of_too_many_lines_is_refused(ask, ann, old, monkeypatch):
-    monkeypatch.setattr(old_maildir, "LINES", 2)
+    monkeypatch.setattr(import_maildir, "LINES", 2)
     put(old, "new/1.a")
     dovecot(old, "1 :1.a", "2 :2.a", "3 :3.a")
     assert "more than 2 lines" in imported(ask, old, status=1)["error"]
@@ -386,7 +387,7 @@ def test_a_full_disk_leaves_nothing_half_done(ask, ann, old, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(old_maildir.os, "link", full)
+    monkeypatch.setattr(import_maildir.os, "link", full)
     assert os.strerror(errno.ENOSPC) in imported(ask, old, status=1)["error"]
     assert uidls(ann) == []
     assert list((ann / "tmp").iterdir()) == []

@@ -10,7 +10,7 @@ import pytest
 
 from postoffice.interfaces import IncomingMessage
 from postoffice.model.errors import MaildropLocked
-from postoffice.store.digests import TextDigest
+from postoffice.store.transfer.text_digest import TextDigest
 from postoffice.testing import cut, finish
 from tests.store.on_disk import opened, read, started
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from postoffice.store.mbox import MboxText, Unquoter, date_of, from_line
 from postoffice.store.text import normal
+from postoffice.store.transfer.mbox import MboxText, Unquoter, date_of, from_line
 
 PARTS = st.sampled_from([b"From ", b"From", b">", b"\n", b"\r", b"x", b" ", b"\r\n", b"\0"])
 TEXTS = st.lists(PARTS, max_size=30).map(b"".join)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-from postoffice.store import expunge, files, import_record, maildir, names
+from postoffice.store import expunge, files, maildir, names
 from postoffice.store.journal.journal import Journal
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.quota.notices import trim
+from postoffice.store.transfer import import_record
 
 #: What the vault calls the session that removes them.
 SESSION = "import"

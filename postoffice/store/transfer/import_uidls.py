@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from hashlib import md5
 from typing import NamedTuple
 
-from postoffice.store.doveadm_table import Row
+from postoffice.store.transfer.doveadm_table import Row
 
 #: Dovecot's default for ``pop3_uidl_format``.
 UIDL_FORMAT = "%08Xu%08Xv"

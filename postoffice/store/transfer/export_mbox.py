@@ -16,13 +16,14 @@ from contextlib import contextmanager, suppress
 
 from postoffice.interfaces import ExportResult, ExportTarget
 from postoffice.model.errors import CannotExport
-from postoffice.store import drafts, export_record
-from postoffice.store.export_folder import FILE_FLAGS, check_owner, opened, replace_file
-from postoffice.store.export_record import ExportRecord
-from postoffice.store.import_record import Line, line_of
-from postoffice.store.leaving import Leaving, OpenMessage, Unreadable
-from postoffice.store.mbox import MboxText, from_line
+from postoffice.store import drafts
 from postoffice.store.text import PIECE
+from postoffice.store.transfer import export_record
+from postoffice.store.transfer.export_folder import FILE_FLAGS, check_owner, opened, replace_file
+from postoffice.store.transfer.export_message import Leaving, OpenMessage, Unreadable
+from postoffice.store.transfer.export_record import ExportRecord
+from postoffice.store.transfer.import_record import Line, line_of
+from postoffice.store.transfer.mbox import MboxText, from_line
 from postoffice.util.atomic_file import sync_folder
 
 #: What follows the name of an mbox in that of its record.

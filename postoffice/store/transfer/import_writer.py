@@ -1,7 +1,7 @@
 """
 Writes messages of another server into a maildrop as they arrive.  All functions block.
 
-Messages become visible in groups, as in ``maildrop_import``: staged, made durable, renamed into
+Messages become visible in groups, as in ``import_maildrop``: staged, made durable, renamed into
 the maildrop, and recorded in ``postoffice.imported``.
 """
 
@@ -14,14 +14,15 @@ from contextlib import suppress
 from shutil import rmtree
 
 from postoffice.interfaces import IncomingMessage
-from postoffice.store import drafts, expunge, import_record, merge, names
-from postoffice.store.digests import TextDigest
+from postoffice.store import drafts, expunge, merge, names
 from postoffice.store.files import failures, make_folder
-from postoffice.store.import_record import Imported, Line
 from postoffice.store.journal.journal import Journal
 from postoffice.store.names import Measured
 from postoffice.store.oddities import NotServed, see_to_compression
 from postoffice.store.text import growth
+from postoffice.store.transfer import import_record
+from postoffice.store.transfer.import_record import Imported, Line
+from postoffice.store.transfer.text_digest import TextDigest
 from postoffice.util.atomic_file import sync_folder
 
 

@@ -15,8 +15,8 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
 from postoffice.model.errors import CannotExport
 from postoffice.store import drafts
-from postoffice.store.export_folder import FILE_FLAGS, replace_file
-from postoffice.store.import_record import Line
+from postoffice.store.transfer.export_folder import FILE_FLAGS, replace_file
+from postoffice.store.transfer.import_record import Line
 
 
 class ExportRecord:

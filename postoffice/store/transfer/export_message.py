@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from postoffice.model.listing import Entry
 from postoffice.store import maildir, names
-from postoffice.store.digests import TextDigest
 from postoffice.store.files import open_plain
 from postoffice.store.text import PIECE
+from postoffice.store.transfer.text_digest import TextDigest
 
 #: Flags of a Maildir that mean the same everywhere.
 FLAGS = frozenset("DFPRST")

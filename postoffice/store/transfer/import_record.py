@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from postoffice.interfaces import ImportedMessage
 from postoffice.store import drafts, maildir, names
-from postoffice.store.digests import TextDigest
 from postoffice.store.files import open_own
+from postoffice.store.transfer.text_digest import TextDigest
 from postoffice.util.atomic_file import sync_folder
 
 #: JSON lines with n (the place), uidl, size and name; header and text are SHA-256 of what is sent.

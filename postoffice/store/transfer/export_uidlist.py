@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from postoffice.store.uidlists import base_of
+from postoffice.store.transfer.import_uidls import base_of
 
 FILE = "dovecot-uidlist"
 

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.store.uidlists import UIDL_FORMAT, OldName, courier, dovecot, uidl_format
+from postoffice.store.transfer.import_uidls import (
+    UIDL_FORMAT,
+    OldName,
+    courier,
+    dovecot,
+    uidl_format,
+)
 
 FACTS = {"uid": "17", "uidvalidity": "1467912345", "filename": "1.Ab.h", "guid": "beef"}
 

@@ -17,12 +17,13 @@ from shutil import rmtree
 from typing import TypeVar
 
 from postoffice.interfaces import ImportResult, ImportSource, Step
-from postoffice.store import expunge, import_record, merge, names, old_maildir, old_mbox
+from postoffice.store import expunge, merge, names
 from postoffice.store.files import failures, make_folder
-from postoffice.store.import_record import Line
 from postoffice.store.journal.journal import Journal
 from postoffice.store.oddities import NotServed
-from postoffice.store.old_messages import OldMail, OldMessage
+from postoffice.store.transfer import import_maildir, import_mbox, import_record
+from postoffice.store.transfer.import_message import OldMail, OldMessage
+from postoffice.store.transfer.import_record import Line
 
 #: So many messages become visible together.
 GROUP = 5000
@@ -58,17 +59,17 @@ def bring_in(
 
 def _listed(old: OldMail) -> frozenset[str]:
     """UIDLs, and what files are called that have names of their own."""
-    files = [] if old.kind in old_mbox.KINDS else [one.base for one in old.messages]
+    files = [] if old.kind in import_mbox.KINDS else [one.base for one in old.messages]
     return frozenset([*(one.uidl for one in old.messages), *files])
 
 
 @contextmanager
 def _opened(source: ImportSource) -> Iterator[OldMail]:
-    if source.kind in old_mbox.KINDS or (not source.kind and os.path.isfile(source.path)):
-        with old_mbox.opened(source) as mbox:
+    if source.kind in import_mbox.KINDS or (not source.kind and os.path.isfile(source.path)):
+        with import_mbox.opened(source) as mbox:
             yield mbox
     else:
-        with old_maildir.opened(source) as old:
+        with import_maildir.opened(source) as old:
             yield old
 
 

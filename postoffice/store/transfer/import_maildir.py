@@ -11,15 +11,22 @@ from functools import partial
 
 from postoffice.interfaces import ImportSource
 from postoffice.model.errors import CannotImport
-from postoffice.store import doveadm_table, drafts, names, uidlists
-from postoffice.store.digests import TextDigest
-from postoffice.store.doveadm_table import Row
-from postoffice.store.mbox_reader import Header, Span
+from postoffice.store import drafts, names
 from postoffice.store.oddities import NotServed, see_to_compression
-from postoffice.store.old_folder import OldFolder
-from postoffice.store.old_messages import FLAGS, Distinct, OldMessage, Staged, see_to_size
 from postoffice.store.text import PIECE, measure, pieces
-from postoffice.store.uidlists import OldName, OldNames, base_of
+from postoffice.store.transfer import doveadm_table, import_uidls
+from postoffice.store.transfer.doveadm_table import Row
+from postoffice.store.transfer.import_folder import OldFolder
+from postoffice.store.transfer.import_message import (
+    FLAGS,
+    Distinct,
+    OldMessage,
+    Staged,
+    see_to_size,
+)
+from postoffice.store.transfer.import_uidls import OldName, OldNames, base_of
+from postoffice.store.transfer.mbox_reader import Header, Span
+from postoffice.store.transfer.text_digest import TextDigest
 
 DOVECOT, COURIER, QMAIL = "dovecot", "courier", "qmail"
 #: The file with which a server makes known that a Maildir is its own.
@@ -118,8 +125,8 @@ def _list(folder: OldFolder, kind: str, form: str, table: Mapping[int, Row]) -> 
         if text.count("\n") > LINES:
             raise ValueError(f"it has more than {LINES} lines")
         if kind == COURIER:
-            return uidlists.courier(text)
-        return uidlists.dovecot(text, form or uidlists.UIDL_FORMAT, table)
+            return import_uidls.courier(text)
+        return import_uidls.dovecot(text, form or import_uidls.UIDL_FORMAT, table)
     except FileNotFoundError:
         raise CannotImport(f"{folder.path} has no {name}, which has the UIDLs") from None
     except ValueError as why:
@@ -140,8 +147,8 @@ def _messages(
             wire = names.sizes_of(base).wire
             differ += None not in (name.size, wire) and name.size != wire
         elif kind == COURIER:
-            uidl = known.uidl if known else "" if old.names else uidlists.courier_uidl(base)
-            first, second = 0, uidlists.number_before(base)
+            uidl = known.uidl if known else "" if old.names else import_uidls.courier_uidl(base)
+            first, second = 0, import_uidls.number_before(base)
         else:
             uidl, first, second = base, 0, int(written)
         yield OldMessage(subpath, uidl, (first, second, base), status.st_size, arrived)

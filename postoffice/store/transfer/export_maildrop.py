@@ -15,11 +15,11 @@ from typing import Protocol
 from postoffice.interfaces import ExportResult, ExportTarget, Step
 from postoffice.model.listing import Entry
 from postoffice.store import maildir
-from postoffice.store.export_maildir import MaildirTarget
-from postoffice.store.export_mbox import MboxTarget
 from postoffice.store.files import failures
-from postoffice.store.leaving import Leaving
 from postoffice.store.listing_cache import MeasuredSizes
+from postoffice.store.transfer.export_maildir import MaildirTarget
+from postoffice.store.transfer.export_mbox import MboxTarget
+from postoffice.store.transfer.export_message import Leaving
 
 
 class Target(Protocol):

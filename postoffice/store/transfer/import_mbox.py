@@ -14,15 +14,16 @@ from hashlib import blake2b
 
 from postoffice.interfaces import ImportSource
 from postoffice.model.errors import CannotImport
-from postoffice.store import drafts, names, uidlists
-from postoffice.store.digests import TextDigest
-from postoffice.store.export_mbox import SUFFIX
-from postoffice.store.mbox import Unquoter
-from postoffice.store.mbox_reader import Header, Messages, NotAnMbox, Span
+from postoffice.store import drafts, names
 from postoffice.store.oddities import NotServed
-from postoffice.store.old_folder import open_file
-from postoffice.store.old_messages import Distinct, OldMessage, Staged, see_to_size
 from postoffice.store.text import PIECE, Normalizer, measure, pieces
+from postoffice.store.transfer import import_uidls
+from postoffice.store.transfer.export_mbox import SUFFIX
+from postoffice.store.transfer.import_folder import open_file
+from postoffice.store.transfer.import_message import Distinct, OldMessage, Staged, see_to_size
+from postoffice.store.transfer.mbox import Unquoter
+from postoffice.store.transfer.mbox_reader import Header, Messages, NotAnMbox, Span
+from postoffice.store.transfer.text_digest import TextDigest
 
 MBOX, MBOXRD = "mbox", "mboxrd"
 KINDS = (MBOX, MBOXRD)
@@ -52,7 +53,9 @@ class OldMbox:
         self._unquotes = self.kind == MBOXRD
         distinct, found = Distinct(), Messages(fd)
         try:
-            make = uidlists.uidl_format(source.uidl_format, MBOX) if source.uidl_format else None
+            make = (
+                import_uidls.uidl_format(source.uidl_format, MBOX) if source.uidl_format else None
+            )
             messages = self._read(found, make, not make or source.reuse_xuidl)
             self.messages: list[OldMessage] = list(distinct.of(messages))
         except NotAnMbox:

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from hashlib import md5
 from typing import NamedTuple
 
-from postoffice.store.mbox import FROM_MAXIMUM, date_of
 from postoffice.store.text import PIECE
+from postoffice.store.transfer.mbox import FROM_MAXIMUM, date_of
 
 #: Octets of a header that are looked at for fields.
 HEADER_MAXIMUM = 256 << 10

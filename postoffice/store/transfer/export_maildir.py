@@ -19,15 +19,22 @@ from shutil import rmtree
 
 from postoffice.interfaces import ExportResult, ExportTarget
 from postoffice.model.errors import CannotExport
-from postoffice.store import drafts, export_record, names
-from postoffice.store.dovecot_uidlist import FILE, UidList
-from postoffice.store.export_folder import FILE_FLAGS, check_owner, make_in, opened, replace_file
-from postoffice.store.export_record import ExportRecord
+from postoffice.store import drafts, names
 from postoffice.store.files import FOLDER, FOLDERS
-from postoffice.store.import_record import Line, line_of
 from postoffice.store.journal.segments import sync_all
-from postoffice.store.leaving import Leaving, OpenMessage, Unreadable
-from postoffice.store.uidlists import base_of
+from postoffice.store.transfer import export_record
+from postoffice.store.transfer.export_folder import (
+    FILE_FLAGS,
+    check_owner,
+    make_in,
+    opened,
+    replace_file,
+)
+from postoffice.store.transfer.export_message import Leaving, OpenMessage, Unreadable
+from postoffice.store.transfer.export_record import ExportRecord
+from postoffice.store.transfer.export_uidlist import FILE, UidList
+from postoffice.store.transfer.import_record import Line, line_of
+from postoffice.store.transfer.import_uidls import base_of
 
 RECORD = "postoffice.exported"
 LOCK = f"{FILE}.lock"

@@ -8,9 +8,9 @@ from hashlib import blake2b
 from typing import NamedTuple, Protocol, TypeVar
 
 from postoffice.store import names
-from postoffice.store.digests import TextDigest
 from postoffice.store.oddities import NotServed
-from postoffice.store.uidlists import base_of
+from postoffice.store.transfer.import_uidls import base_of
+from postoffice.store.transfer.text_digest import TextDigest
 
 #: Flags of a Maildir that mean the same everywhere.
 FLAGS = frozenset("DFPRST")

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from postoffice.interfaces import ImportedMessage
 from postoffice.model.listing import Entry
-from postoffice.store import import_record, maildir
+from postoffice.store import maildir
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.text import pieces
+from postoffice.store.transfer import import_record
 
 
 class MaildropReader:

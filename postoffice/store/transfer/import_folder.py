@@ -17,7 +17,7 @@ from typing import Self
 
 from postoffice.model.errors import CannotImport
 from postoffice.store.files import FOLDER, READ
-from postoffice.store.uidlists import base_of
+from postoffice.store.transfer.import_uidls import base_of
 
 BOXES = ("new", "cur")
 #: A folder that changes while it is read is read again, so often.

@@ -1,0 +1,1 @@
+"""Import from other servers, and export: mail in Maildirs and mboxes that are not ours."""
