@@ -49,7 +49,7 @@ from postoffice.smtp.options import SessionOptions, SMTPLimits
 from postoffice.smtp.session import SMTPSession
 from postoffice.store.memory import MemoryStore
 from postoffice.testing import ImmediateExecutor, finish
-from postoffice.util.twisted_internals import collect_garbage_seldom
+from postoffice.util.process_tuning import collect_garbage_seldom
 
 LINE = b"x" * 76 + b"\r\n"
 TEXT = (

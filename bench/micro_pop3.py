@@ -42,7 +42,7 @@ from postoffice.server.mailbox import MailboxContext
 from postoffice.server.pop3 import POP3Factory
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.testing import ImmediateExecutor, finish
-from postoffice.util.twisted_internals import collect_garbage_seldom
+from postoffice.util.process_tuning import collect_garbage_seldom
 
 MESSAGES = 1000
 LOGINS = 300

@@ -23,9 +23,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from postoffice.model.hop import NONE, Hop, Transaction
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.server.client_connection import ClientConnection, ConnectOptions, connect
-from postoffice.util.twisted_internals import poll_without_context, tune
+from postoffice.util.process_tuning import poll_without_context, tune
 
 HEADER = b"From: Ann <ann@example.net>\r\nTo: joe@example.org\r\nSubject: what it costs\r\n\r\n"
 LINE = b"x" * 76 + b"\r\n"

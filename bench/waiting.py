@@ -26,7 +26,7 @@ from offices import Ours, end, free_port
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from postoffice.model.queued import QueuedMessage, QueuedRecipient  # noqa: E402
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient  # noqa: E402
 from postoffice.store import names, queue_files  # noqa: E402
 
 TEXT = b"Return-Path: <u0@example.test>\r\nSubject: it waits\r\n\r\nHello\r\n"

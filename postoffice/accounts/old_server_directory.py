@@ -27,7 +27,7 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.pop3.client_connection import try_login
 from postoffice.pop3.client_reply import LOGIN
-from postoffice.pop3.client_server import POP3Server
+from postoffice.pop3.client_url import POP3Server
 
 #: Logins at the old server at one time, and how many may wait for their turn.
 AT_ONCE = 4

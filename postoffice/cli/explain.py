@@ -24,7 +24,7 @@ from postoffice.model.address import Account, Address, normal_domain
 from postoffice.model.envelope import Client, Envelope, SessionInfo
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import NO_FORWARDING, TOO_LARGE, Reply
-from postoffice.outbound.routing import shown
+from postoffice.outbound.routes import shown
 from postoffice.policy.chain import STAGES, PolicyChain
 from postoffice.server.submission import Receptions
 from postoffice.util.maybe_awaitable import later

@@ -12,7 +12,7 @@ import click
 from postoffice.cli import records
 from postoffice.cli.command import Refused
 from postoffice.model.address import Address
-from postoffice.pop3.client_server import NotAServer
+from postoffice.pop3.client_url import NotAServer
 
 COLUMNS: Mapping[str, Callable[[str], object]] = {
     "address": Address.parse,

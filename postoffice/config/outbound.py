@@ -12,7 +12,7 @@ from postoffice.model import config_values as kinds
 from postoffice.model.hop import LEVELS
 from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost
 from postoffice.outbound.mail_hosts import HostRules
-from postoffice.outbound.routing import Router, Rule
+from postoffice.outbound.routes import Router, Rule
 from postoffice.outbound.sending_rate import Rates, SendingRate, SendingRules
 from postoffice.outbound.tls_policy import TLSRules
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from postoffice.model import config_values as kinds
 from postoffice.model.address import NotAnAddress
 from postoffice.model.route import Direct, Host, Refuse
-from postoffice.outbound.routing import NO_ROUTE, NULL, WORDS, read_pattern
+from postoffice.outbound.routes import NO_ROUTE, NULL, WORDS, read_pattern
 
 DNS_PORT = 53
 #: The name of a smarthost.

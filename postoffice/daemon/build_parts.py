@@ -24,7 +24,7 @@ from postoffice.interfaces import (
     IPolicy,
     IQueueStore,
 )
-from postoffice.outbound.routing import Router
+from postoffice.outbound.routes import Router
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.dkim_keys import DKIMKeys

@@ -23,7 +23,7 @@ from typing import BinaryIO, NamedTuple
 
 from postoffice.interfaces import Closeable
 from postoffice.model.errors import TemporaryFailure
-from postoffice.util.twisted_internals import collect_garbage_seldom
+from postoffice.util.process_tuning import collect_garbage_seldom
 
 #: The program of the child, for ``python -c``; its arguments are the parent's ``sys.path``.
 PROGRAM = """import sys; sys.path[:] = sys.argv[1:]

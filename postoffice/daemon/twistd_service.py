@@ -23,8 +23,8 @@ from postoffice.daemon.lifecycle import PostOffice
 from postoffice.daemon.signals import act_on_signals
 from postoffice.daemon.systemd import Systemd
 from postoffice.model.errors import StartupError
+from postoffice.util.process_tuning import poll_without_context, steady, tune
 from postoffice.util.reactor import IReactor
-from postoffice.util.twisted_internals import poll_without_context, steady, tune
 
 
 class Options(usage.Options):

@@ -8,7 +8,7 @@ from zope.interface import Attribute, Interface
 
 from postoffice.interfaces.maintenance import Finding
 from postoffice.interfaces.store import IDelivery, IText
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 
 #: Told of a message that was committed to the queue: its name there, and the message.
 Arrived = Callable[[str, QueuedMessage], None]

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from postoffice.interfaces.store import IDelivery, IText
 from postoffice.model.hop import Hop, PeerReply, Result, Transaction
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 
 #: Returns the reverse-path with which a message is sent to a recipient.
 SenderOf = Callable[[QueuedMessage, QueuedRecipient], str | Awaitable[str]]

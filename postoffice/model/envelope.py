@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 
 from postoffice.model.address import Account, Address
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 
 #: A name that a Received field can hold unchanged (RFC 5321 §4.1.2 Domain).
 _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]+(?<!-)(?:\.(?!-)[A-Za-z0-9-]+(?<!-))*\Z")

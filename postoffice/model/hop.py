@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 
 #: How a connection to another server is encrypted, the weakest first: never; if the server can; it
 #: must, with any certificate; it must, with a certificate that fits the host's name.

@@ -10,7 +10,7 @@ from postoffice.model.errors import CannotImport
 from postoffice.moving.patience import Patience
 from postoffice.pop3.client_connection import POP3Connection, POP3Failed
 from postoffice.pop3.client_reply import ClientReply
-from postoffice.pop3.client_server import POP3Server
+from postoffice.pop3.client_url import POP3Server
 
 
 @dataclass(frozen=True, kw_only=True)

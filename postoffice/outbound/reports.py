@@ -18,7 +18,7 @@ from hashlib import sha256
 from textwrap import wrap
 
 from postoffice.model.hop import CHECK, PeerReply
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.protocol import xtext
 
 #: Octets of a message that is returned whole (RET=FULL), and of a header that is returned.

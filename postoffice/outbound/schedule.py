@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 #: (age, gap): until a message is so old, the next attempt comes after that gap.

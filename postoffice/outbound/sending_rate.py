@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from postoffice.outbound.routing import fitting
+from postoffice.outbound.routes import fitting
 from postoffice.outbound.schedule import DAY, HOUR, MINUTE
 
 SLOTS = 12

@@ -29,7 +29,7 @@ from postoffice.pop3.client_reply import (
     ClientReply,
     failure,
 )
-from postoffice.pop3.client_server import UNVERIFIED, POP3Server
+from postoffice.pop3.client_url import UNVERIFIED, POP3Server
 
 #: Octets that are read at once.
 READ = 64 << 10

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from postoffice.interfaces import IMailQueue
 from postoffice.model import log_events
 from postoffice.model.log_event import paths, tell
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 from postoffice.queue.queue_db import QueueDB, Row, by_name
 from postoffice.queue.rows import Rows
 from postoffice.queue.selection import Selection

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from postoffice.interfaces import IDelivery
 from postoffice.interfaces.relay import Plan
 from postoffice.model.hop import PeerReply
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.outbound import schedule
 from postoffice.util.token_bucket import TokenBucket
 

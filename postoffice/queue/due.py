@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from postoffice.queue.active import Active
+from postoffice.queue.active_messages import Active
 from postoffice.queue.destinations import Held
 from postoffice.queue.outcomes import Outcomes
 from postoffice.queue.queue_db import QueueDB, Row

@@ -2,8 +2,8 @@
 The queue manager: it sends what waits in the queue, each message at its time.
 
 Mail that was just taken is sent at once.  What could not be sent waits in ``queue.db`` and comes
-back when it is due, so that memory has only what is being sent.  ``sending`` has the
-connections, ``outcomes`` what follows from a reply.
+back when it is due, so that memory has only what is being sent.  ``connections`` sends, and
+``outcomes`` has what follows from a reply.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from postoffice.interfaces import Executor, IMailQueue
 from postoffice.interfaces.relay import Plan, Undeliverable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.hop import PeerReply
-from postoffice.model.queued import QueuedMessage
-from postoffice.queue.active import Active
+from postoffice.model.queued_message import QueuedMessage
+from postoffice.queue.active_messages import Active
 from postoffice.queue.admin import QueueAdmin
+from postoffice.queue.connections import Sending
 from postoffice.queue.context import QueueContext
 from postoffice.queue.destinations import Held, Item, Lane, Part, Site, domain_of, lanes_of
 from postoffice.queue.due import PAGE, Due
 from postoffice.queue.outcomes import Outcomes
 from postoffice.queue.overview import describe
-from postoffice.queue.parking import Parking
+from postoffice.queue.parked_sites import Parking
 from postoffice.queue.pauses import ALL, Pauses
 from postoffice.queue.plans import Plans
 from postoffice.queue.queue_db import QUEUE, QueueDB, Row
 from postoffice.queue.rows import Rows
 from postoffice.queue.selection import Selection
-from postoffice.queue.sending import Sending
 from postoffice.util.periodic import Periodic
 from postoffice.util.shield import start_work
 

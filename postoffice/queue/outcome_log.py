@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from postoffice.model import log_events
 from postoffice.model.hop import PeerReply, Result
 from postoffice.model.log_event import Event, paths, tell
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 from postoffice.util.event_log import EventLogger
 
 log = EventLogger("postoffice")

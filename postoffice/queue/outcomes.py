@@ -22,7 +22,7 @@ from postoffice.model import log_events
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.hop import PeerReply, Result
 from postoffice.model.log_event import tell
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 from postoffice.outbound import schedule
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.destinations import Change, Held, Item, WriteLetter

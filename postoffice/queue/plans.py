@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postoffice.interfaces.relay import Plan, Relay, Undeliverable
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 
 
 class Plans:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from postoffice.model.errors import StartupError, TemporaryFailure
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 from postoffice.util.sqlite_file import SQLiteFile
 
 #: The name of the file, in the state folder.

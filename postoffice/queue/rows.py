@@ -8,7 +8,7 @@ from typing import TypeVar, TypeVarTuple
 
 from postoffice.interfaces import Executor
 from postoffice.model.hop import PeerReply
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.destinations import Held, Part, lanes_of
 from postoffice.queue.queue_db import QueueDB, Row, word

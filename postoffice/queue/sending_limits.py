@@ -27,7 +27,7 @@ from postoffice.outbound.sending_notice import HELD, OVER
 from postoffice.outbound.sending_rate import NO_RULES, Rates, SendingRules
 from postoffice.queue.sending_db import SENDING, SendingDB, SendingState, Taken, Taking
 from postoffice.queue.shares import QueueShares
-from postoffice.util.gather import Gather
+from postoffice.util.batched_calls import Gather
 from postoffice.util.periodic import Periodic
 from postoffice.util.shield import SerialExecutor, start_work
 

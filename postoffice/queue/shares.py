@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.model.reply import SHARE_FULL, Reply
 
 

@@ -9,7 +9,7 @@ from zope.interface import implementer
 from postoffice.interfaces import IText
 from postoffice.interfaces.relay import SenderOf
 from postoffice.model.hop import Transaction
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 from postoffice.util.maybe_awaitable import later
 
 

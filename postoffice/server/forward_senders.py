@@ -12,7 +12,7 @@ from postoffice.model.address import Address, NotAnAddress
 from postoffice.model.alias import Found
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import TemporaryFailure
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.outbound.srs import NotRewritten, SenderRewriting
 from postoffice.util.atomic_file import sync_folder
 from postoffice.util.maybe_awaitable import later

@@ -23,7 +23,7 @@ from postoffice.model.errors import (
 )
 from postoffice.model.hop import PeerReply
 from postoffice.model.log_event import paths, tell
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.model.reply import UNKNOWN_RECIPIENT
 from postoffice.outbound import reports
 from postoffice.outbound.dkim import Signer

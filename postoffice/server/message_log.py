@@ -12,7 +12,7 @@ from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.log_event import paths, portions, tell
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 
 log = Logger("postoffice")
 

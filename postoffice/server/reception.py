@@ -14,7 +14,7 @@ from postoffice.interfaces import (
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Envelope, Notify, Recipient, SessionInfo
 from postoffice.model.errors import MaildropFull, PostOfficeError
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.model.reply import (
     NO_RELAY,
     RECIPIENT_OK,
@@ -25,7 +25,7 @@ from postoffice.model.reply import (
     Reply,
 )
 from postoffice.outbound.srs import is_rewritten
-from postoffice.policy.marks import is_spam
+from postoffice.policy.spam_marks import is_spam
 from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery, Success
 from postoffice.server.message_log import log_followed, log_kept_here
 from postoffice.server.reception_context import ReceptionContext

@@ -16,7 +16,7 @@ from postoffice.interfaces import (
 from postoffice.model.address import Account, Address, NotAnAddress, Quota, normal_domain
 from postoffice.model.alias import Found
 from postoffice.model.envelope import Envelope
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.model.reply import (
     NO_FORWARDING,
     NO_SUCH_DOMAIN,
@@ -24,7 +24,7 @@ from postoffice.model.reply import (
     Reply,
 )
 from postoffice.model.route import Direct, Refuse
-from postoffice.outbound.routing import Router
+from postoffice.outbound.routes import Router
 from postoffice.policy.chain import PolicyChain
 from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.dkim_keys import DKIMKeys

@@ -19,11 +19,11 @@ from postoffice.model import log_events
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.hop import NONE, OPPORTUNISTIC, VERIFY, Hop, PeerReply
 from postoffice.model.log_event import tell
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost
 from postoffice.outbound.mail_hosts import NoMailHosts
 from postoffice.outbound.mta_sts import Policy
-from postoffice.outbound.routing import Router
+from postoffice.outbound.routes import Router
 from postoffice.outbound.tls_policy import TLSRules, choose_tls
 from postoffice.server.client_connection import (
     ClientConnection,

@@ -19,7 +19,7 @@ from postoffice.model.address import Account, Address, NotAnAddress
 from postoffice.model.alias import Found
 from postoffice.model.envelope import Envelope, SessionInfo
 from postoffice.model.log_event import tell
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.model.reply import (
     FOREIGN_FROM,
     MAY_NOT_SEND,

@@ -21,7 +21,7 @@ from postoffice.protocol.wire import DotWriter
 from postoffice.smtp import client_reply
 from postoffice.smtp import client_states as states
 from postoffice.smtp.client_attempt import Attempt
-from postoffice.smtp.client_envelope import Offers
+from postoffice.smtp.client_commands import Offers
 from postoffice.smtp.client_options import ClientOptions
 from postoffice.smtp.client_reply import NotAReply, ReplyReader, peer_reply
 from postoffice.smtp.client_states import State

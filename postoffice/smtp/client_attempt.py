@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from postoffice.model.hop import CHECK, PeerReply, Transaction
-from postoffice.smtp.client_envelope import Offers, mail, objections, rcpt, uses_utf8
+from postoffice.smtp.client_commands import Offers, mail, objections, rcpt, uses_utf8
 from postoffice.smtp.client_states import DATA, MAIL, RCPT
 
 

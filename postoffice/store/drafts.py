@@ -17,7 +17,7 @@ from fcntl import LOCK_EX, flock
 from threading import Lock
 
 from postoffice.model.address import Quota
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 from postoffice.store import names
 from postoffice.store.files import MaildropRef, failures
 from postoffice.store.journal.records import RemoveRecord

@@ -27,7 +27,7 @@ from postoffice.interfaces import (
 )
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import MessageGone, NoSpace, TemporaryFailure
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 from postoffice.store import files, intents, maintenance, names, queue_files
 from postoffice.store.batcher import Batcher
 from postoffice.store.delivery import MaildirDelivery, MaildropCache
@@ -38,7 +38,7 @@ from postoffice.store.pace import Pace
 from postoffice.store.queue_files import Unreadable
 from postoffice.store.queued_text import PIECE, QueuedText, read_piece
 from postoffice.store.removal_commits import RemovalCommits
-from postoffice.util.gather import Gather
+from postoffice.util.batched_calls import Gather
 from postoffice.util.shield import shield, start_work
 
 #: The most messages that are read at once, and the most whose files are unlinked at once.

@@ -11,7 +11,7 @@ from zope.interface import implementer
 from postoffice.interfaces import Arrived, IDelivery, IMailQueue, IText
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import MessageGone, NoSpace
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 
 
 @implementer(IMailQueue)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from postoffice.interfaces import Finding
-from postoffice.model.queued import FOOTER, NotQueued, QueuedMessage
+from postoffice.model.queued_message import FOOTER, NotQueued, QueuedMessage
 from postoffice.store import files, names, set_aside
 from postoffice.store.drafts import QueueRemoval
 from postoffice.store.expunge import SharedTicket

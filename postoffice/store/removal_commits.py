@@ -10,7 +10,7 @@ from postoffice.interfaces import Executor
 from postoffice.store.expunge import SharedTicket
 from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.records import RemoveRecord
-from postoffice.util.gather import Gather
+from postoffice.util.batched_calls import Gather
 
 #: The most removals in one commit: each has ``expunge.AT_ONCE`` names at most, and all fit into
 #: a segment.

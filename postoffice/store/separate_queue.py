@@ -30,7 +30,7 @@ from postoffice.interfaces import (
 from postoffice.model.address import Account
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import PostOfficeError
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 from postoffice.store.delivery import MaildirDelivery
 from postoffice.store.mail_queue import MailQueue, Watchers
 from postoffice.store.maildir_store import MaildirStore

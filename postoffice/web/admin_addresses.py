@@ -15,7 +15,7 @@ from postoffice.doctor.records import domain_records, host_records
 from postoffice.model.address import Account, Address, NotAnAddress, Quota
 from postoffice.model.errors import PostOfficeError
 from postoffice.outbound.dkim import NotAKey
-from postoffice.outbound.routing import shown
+from postoffice.outbound.routes import shown
 from postoffice.web.context import WebContext
 from postoffice.web.pages import Pages
 from postoffice.web.routes import ADMINISTRATOR, Route

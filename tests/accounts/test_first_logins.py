@@ -26,7 +26,7 @@ from postoffice.model.address import Address
 from postoffice.model.alias import Alias
 from postoffice.model.envelope import Client
 from postoffice.model.errors import TemporaryFailure
-from postoffice.pop3.client_server import NO_TLS, POP3Server
+from postoffice.pop3.client_url import NO_TLS, POP3Server
 from postoffice.protocol.sasl import SharedClaim
 from postoffice.testing import ImmediateExecutor, ManualExecutor, finish
 from tests.accounts.slowed import Office

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.queue.queue_db import QUEUE, QueueDB
 from postoffice.queue.rows import Rows
 from postoffice.testing import ImmediateExecutor

@@ -24,7 +24,7 @@ from postoffice.model.address import Address, Quota
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.model.route import Direct, Host, Refuse, Smarthost
 from postoffice.outbound.mail_hosts import HostRules
-from postoffice.outbound.routing import NO_ROUTE
+from postoffice.outbound.routes import NO_ROUTE
 from postoffice.outbound.sending_rate import Rates, SendingRate, SendingRules
 
 BROKEN = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))

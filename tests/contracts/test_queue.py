@@ -13,7 +13,7 @@ from postoffice.interfaces import IMailQueue, IQueuedDelivery, IQueueStore
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope
 from postoffice.model.errors import MaildropFull, MessageGone, NoSpace, TemporaryFailure
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.store.journal import filesystem
 from postoffice.store.maildir_store import MaildirStore
 from postoffice.store.memory import MemoryStore

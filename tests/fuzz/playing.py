@@ -14,7 +14,7 @@ from postoffice.model.dns_answer import Answer, DNSUnavailable
 from postoffice.model.errors import LoginRefused, TemporaryFailure
 from postoffice.model.hop import Transaction
 from postoffice.model.listing import Entry, Listing
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.outbound.mail_hosts import ADDRESSES, HostRules, NoMailHosts, choose, rank
 from postoffice.outbound.mta_sts import BadPolicy, read_policy, read_records
 from postoffice.pop3 import client_commands as pop3_commands

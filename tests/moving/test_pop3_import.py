@@ -12,7 +12,7 @@ from postoffice.moving import pop3_import
 from postoffice.moving.old_sessions import OldAccount, Stop, Stopped
 from postoffice.moving.pop3_import import ImportOptions, POP3Import
 from postoffice.pop3 import client_connection
-from postoffice.pop3.client_server import POP3URL
+from postoffice.pop3.client_url import POP3URL
 from postoffice.testing import finish
 from tests.pop3_server import CUT, OldServer
 from tests.store.on_disk import opened, started

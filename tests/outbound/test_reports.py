@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postoffice.model.hop import PeerReply
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.outbound import reports
 from postoffice.outbound.reports import DELAYED, DELIVERED, EXPANDED, FAILED, RELAYED, Occasion
 

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from postoffice.interfaces.relay import Plan, Undeliverable
 from postoffice.model.errors import MessageGone, TemporaryFailure
 from postoffice.model.hop import Hop, PeerReply, Result
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.context import QueueContext
 from postoffice.queue.manager import QueueManager

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from postoffice.interfaces.relay import Undeliverable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.hop import PeerReply
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.outbound.schedule import DAY, HOUR, MINUTE
 from postoffice.queue import manager
 from postoffice.queue.outcomes import NOT_TRIED

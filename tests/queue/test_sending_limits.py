@@ -9,7 +9,7 @@ from twisted.logger import capturedLogs
 
 from postoffice.model.envelope import Client, Envelope
 from postoffice.model.errors import PermanentFailure, TemporaryFailure
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.outbound.sending_notice import HELD, OVER
 from postoffice.outbound.sending_rate import Rates, SendingRate, SendingRules
 from postoffice.queue import sending_db

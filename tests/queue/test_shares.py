@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.model.reply import SHARE_FULL
 from postoffice.queue.shares import QueueShares
 from tests.queue.scripted import message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.queue.transactions import transaction_of
 from postoffice.testing import finish
 from tests.server.peers import Text

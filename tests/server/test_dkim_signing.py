@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs
 from postoffice.model.address import Account
 from postoffice.model.envelope import SessionInfo
 from postoffice.model.route import Direct, Smarthost
-from postoffice.outbound.routing import Router, Rule
+from postoffice.outbound.routes import Router, Rule
 from postoffice.server.dkim_keys import ACTIVE, OLD, WAITING, DKIMKeys
 from postoffice.testing import finish
 from tests.server.receiving import ask

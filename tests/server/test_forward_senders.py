@@ -13,10 +13,10 @@ from postoffice.model.address import Address
 from postoffice.model.alias import Domain
 from postoffice.model.envelope import SessionInfo
 from postoffice.model.errors import TemporaryFailure
-from postoffice.model.queued import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.model.reply import RECIPIENT_OK, UNKNOWN_RECIPIENT
 from postoffice.model.route import Direct
-from postoffice.outbound.routing import Router, Rule
+from postoffice.outbound.routes import Router, Rule
 from postoffice.server.forward_senders import ForwardSenders
 from postoffice.testing import finish
 from tests.server.receiving import ask

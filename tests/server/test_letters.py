@@ -12,9 +12,9 @@ from postoffice.model.alias import DISCARD, FORWARD, Alias
 from postoffice.model.envelope import DeliveryStatus
 from postoffice.model.errors import MessageGone, TemporaryFailure
 from postoffice.model.hop import PeerReply
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.model.route import Direct, Refuse
-from postoffice.outbound.routing import Router, Rule
+from postoffice.outbound.routes import Router, Rule
 from postoffice.server.dkim_keys import DKIMKeys
 from postoffice.server.letters import OutboundLetters
 from postoffice.testing import finish

@@ -15,7 +15,7 @@ from postoffice.model.envelope import Client, Envelope, SessionInfo
 from postoffice.model.reply import NO_RELAY, RECIPIENT_OK, TAKES_NO_MAIL
 from postoffice.model.route import Direct, Host
 from postoffice.outbound.mail_hosts import HostRules
-from postoffice.outbound.routing import Router, Rule
+from postoffice.outbound.routes import Router, Rule
 from postoffice.server.null_mx import PATIENCE, NullMX
 from postoffice.testing import finish
 

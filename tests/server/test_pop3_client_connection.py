@@ -10,7 +10,7 @@ import pytest
 
 from postoffice.pop3.client_commands import Ended, Piece, dele, retr
 from postoffice.pop3.client_connection import CommandRefused, POP3Connection, POP3Failed, try_login
-from postoffice.pop3.client_server import (
+from postoffice.pop3.client_url import (
     NO_TLS,
     POP3URL,
     UNVERIFIED,

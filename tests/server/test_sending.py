@@ -15,10 +15,10 @@ from postoffice.model.address import HELD, Account, Address, Quota
 from postoffice.model.alias import FORWARD, Alias, Domain
 from postoffice.model.envelope import SessionInfo
 from postoffice.model.errors import MaildropFull, PermanentFailure, TemporaryFailure
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.model.reply import Reply
 from postoffice.model.route import Direct, Refuse
-from postoffice.outbound.routing import Router, Rule
+from postoffice.outbound.routes import Router, Rule
 from postoffice.policy.chain import ChainedPolicy, PolicyChain
 from postoffice.policy.common import PolicyBase
 from postoffice.queue.sending_limits import SendingLimits

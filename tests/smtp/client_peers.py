@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from postoffice.model.hop import Transaction
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.smtp.client import SMTPClientSession
 from postoffice.smtp.client_options import ClientOptions
 from postoffice.smtp.client_states import CLOSED, HANDSHAKE, READY

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from postoffice.model.hop import PeerReply
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.smtp import client_states as states
 from tests.smtp.client_peers import EHLO, TEXT, Client, message
 

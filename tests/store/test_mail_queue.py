@@ -17,7 +17,7 @@ from postoffice.interfaces import IQueueRepair, PurgeCriteria
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope
 from postoffice.model.errors import TemporaryFailure
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.store import queue_files
 from postoffice.testing import finish
 from tests.store.journaled import (

@@ -16,7 +16,7 @@ from postoffice.daemon.thread_executor import ThreadExecutor
 from postoffice.model.address import Account, Address, Quota
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropFull
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.store.batcher import BATCHES, MANY
 from postoffice.store.journal.segments import StateFile
 from postoffice.store.maildir_store import MaildirStore

@@ -432,7 +432,7 @@ class OldPOP3Maker:
 
     def make(self, options: Mapping[str, Any], context: PluginContext) -> IAccountDirectory:
         from postoffice.accounts.old_server_directory import OldServerDirectory
-        from postoffice.pop3.client_server import POP3Server
+        from postoffice.pop3.client_url import POP3Server
 
         starttls, clear = options["starttls"], options["tls"] == "none"
         if starttls and clear:

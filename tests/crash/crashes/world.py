@@ -23,7 +23,7 @@ from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import KeepTimes
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 from postoffice.store.journal import filesystem, segments
 from postoffice.store.maildir_store import CHECKPOINT_INTERVAL, MaildirStore
 from postoffice.store.quota.enforcement import TOLD

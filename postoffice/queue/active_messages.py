@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from postoffice.interfaces import IMailQueue
-from postoffice.model.queued import QueuedMessage
+from postoffice.model.queued_message import QueuedMessage
 from postoffice.queue.destinations import Held, Item
 from postoffice.queue.queue_db import Row, by_name
 from postoffice.queue.rows import Rows

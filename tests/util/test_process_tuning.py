@@ -11,8 +11,8 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import LoopingCall
 
+from postoffice.util.process_tuning import poll_without_context, steady
 from postoffice.util.token_bucket import TokenBucket
-from postoffice.util.twisted_internals import poll_without_context, steady
 
 DAY = 86400
 

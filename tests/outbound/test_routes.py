@@ -14,7 +14,7 @@ from postoffice.config import loader
 from postoffice.daemon.build import find_maker
 from postoffice.model.address import Address, NotAnAddress
 from postoffice.model.route import Direct, Host, Refuse, Smarthost
-from postoffice.outbound.routing import NO_ROUTE, Router, Rule, read_pattern
+from postoffice.outbound.routes import NO_ROUTE, Router, Rule, read_pattern
 
 MANUAL = (Path(__file__).parents[2] / "docs/sending.rst").read_text()
 LEAST = "hostname: mail.example.net\npostmaster: postmaster@example.net\n"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from postoffice.model.address import NotAnAddress, normal_domain
 from postoffice.model.hop import CHECK, PeerReply, Transaction
-from postoffice.model.queued import QueuedRecipient
+from postoffice.model.queued_message import QueuedRecipient
 
 #: What would end a command, or its path, if it stood in an address.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")

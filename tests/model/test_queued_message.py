@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, DeliveryStatus, Envelope, Notify
-from postoffice.model.queued import FOOTER, NotQueued, QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import FOOTER, NotQueued, QueuedMessage, QueuedRecipient
 
 WORDS = st.text('ab@<> "\\\n\u00e9\u2028', max_size=20)
 RECIPIENTS = st.builds(
