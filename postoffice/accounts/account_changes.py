@@ -13,15 +13,19 @@ from postoffice.interfaces import Executor, IAccountDirectory, IAccountRegister
 from postoffice.model.address import ENABLED, Account, StateNote
 from postoffice.model.alias import Alias
 from postoffice.model.app_password import AppPassword
+from postoffice.model.errors import PostOfficeError
 from postoffice.protocol import scram
 
-#: The greatest length of a device's name; and the devices of one account at most: a login with an
-#: app password looks at all of them.
-NAME = 64
+#: ``IMailStore.count``: returns the messages and the octets in a maildrop.
+CountMail = Callable[[str], Awaitable[tuple[int, int]]]
+
+#: Characters in a device's name at most.
+NAME_LENGTH = 64
+#: Devices of one account at most: a login with an app password looks at all of them.
 DEVICES = 100
 
 
-class ChangeRefused(Exception):
+class ChangeRefused(PostOfficeError):
     """A change was not made; the text says why, and what to do instead."""
 
 
@@ -40,19 +44,14 @@ async def check_free(
         raise ChangeRefused(f"{where} is not ours; postoffice domain add {where}")
 
 
-async def check_maildrop_empty(
-    register: IAccountRegister, count: Callable[[str], Awaitable[tuple[int, int]]], name: str
-) -> None:
-    """
-    Raises ChangeRefused if a new account of this name would get the mail of an earlier one.
-
-    ``count`` is ``IMailStore.count``.
-    """
+async def check_maildrop_empty(register: IAccountRegister, count: CountMail, name: str) -> None:
+    """Raises ChangeRefused if a new account of this name would get the mail of an earlier one."""
     messages, _ = await count(await register.maildrop_for(name))
     if messages:
         raise ChangeRefused(
             f"its maildrop holds {messages} message{'' if messages == 1 else 's'} of an earlier "
-            "account of that name; --adopt-mail gives the new one what is there"
+            "account of that name; to give them to the new one: postoffice account add "
+            f"{name} --adopt-mail"
         )
 
 
@@ -134,8 +133,8 @@ async def add_device(
 def device_name(text: str) -> str:
     """Return the name of a device in its one form.  Raises ValueError."""
     name = unicodedata.normalize("NFC", text.strip())
-    if not name or len(name) > NAME or not name.isprintable():
-        raise ValueError(f"{text!r} is no name: 1 to {NAME} letters that can be shown")
+    if not name or len(name) > NAME_LENGTH or not name.isprintable():
+        raise ValueError(f"{text!r} is no name: 1 to {NAME_LENGTH} letters that can be shown")
     return name
 
 

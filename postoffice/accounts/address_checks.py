@@ -1,7 +1,7 @@
 """
 What is refused when an alias, a forward or a domain is saved, each with a sentence for people.
 
-These are generators that ask a directory; see ``addresses.run``.
+These are generators that ask a directory; see ``address_resolution.run``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The queries of an import: about many accounts and aliases at once.  They block, as ``tables``."""
+"""The queries of an import: about many accounts and aliases at once.  They block."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from postoffice.accounts import app_passwords, passwords
+from postoffice.accounts.account_changes import CountMail
 from postoffice.accounts.credentials import Credentials, IBearerLogin, IScramLogin
 from postoffice.accounts.directories import Directories
 from postoffice.accounts.fake_salts import steady_salt
@@ -48,8 +49,8 @@ class Checker:
     ``hashing`` is the executor that verifies passwords; ``clock`` returns seconds.
     ``others`` are asked in order if no directory accepts the login, and the address that
     they return must belong to an account in a directory.  ``throttle`` limits failed
-    logins; without it there is no limit.  ``now`` returns the time of day.  ``begin_import``
-    is for ``FirstLogins``.
+    logins; without it there is no limit.  ``now`` returns the time of day.  ``count`` and
+    ``begin_import`` are for ``FirstLogins``.
 
     ``fake_salts`` is the key from which salts for unknown names are made; it should
     survive restarts.
@@ -73,10 +74,11 @@ class Checker:
         others: Sequence[ICredentialsChecker] = (),
         throttle: Throttle | None = None,
         now: Callable[[], float] = time.time,
+        count: CountMail | None = None,
         begin_import: BeginImport | None = None,
     ) -> None:
         self._directory = Directories(directories)
-        self._first_logins = FirstLogins(directories, hashing, begin_import)
+        self._first_logins = FirstLogins(directories, hashing, count, begin_import)
         self._hashing = hashing
         self._verifier = PasswordVerifier(hashing, clock)
         self._others = tuple(others)

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from postoffice.accounts import passwords
+from postoffice.accounts.account_changes import ChangeRefused, CountMail, check_maildrop_empty
 from postoffice.accounts.directories import Directories
 from postoffice.interfaces import (
     Executor,
@@ -18,6 +19,7 @@ from postoffice.interfaces import (
 )
 from postoffice.model import log_events
 from postoffice.model.address import Account
+from postoffice.model.errors import TemporaryFailure
 from postoffice.model.log_event import tell
 from postoffice.protocol import scram
 from postoffice.util.maybe_awaitable import later
@@ -34,8 +36,9 @@ class FirstLogins:
     """
     Makes an account, or gives one its password, when an old server says that a login is right.
 
-    ``hashing`` is the executor that hashes passwords.  ``begin_import`` is called then, if the
-    mail there is to be imported.
+    ``hashing`` is the executor that hashes passwords.  ``count`` counts mail: a new account does
+    not get the mail that an earlier account of its name left.  ``begin_import`` is called after
+    the login, if the mail on the old server is to be imported.
     """
 
     log = Logger()
@@ -44,12 +47,14 @@ class FirstLogins:
         self,
         directories: Sequence[IAccountDirectory],
         hashing: Executor,
+        count: CountMail | None = None,
         begin_import: BeginImport | None = None,
     ) -> None:
         self._directories = tuple(directories)
         self._all = Directories(directories)
         self._old = [one for one in directories if IFirstLogins.providedBy(one)]
         self._hashing = hashing
+        self._count = count
         self._begin_import = begin_import
         #: Clients open several connections at once: the old server is asked for all of them once.
         self._under_way: SharedWork[tuple[str, bytes], Exception | None] = SharedWork()
@@ -64,7 +69,8 @@ class FirstLogins:
         """
         Ask the old server; return the account as it is now: with a hash, if the login was right.
 
-        Raises TemporaryFailure if the old server cannot answer.
+        Raises TemporaryFailure if the old server cannot answer, or if a new account would get
+        the mail of an earlier one.
         """
         register = await self._register_for(name, account)
         if register is None:
@@ -83,7 +89,7 @@ class FirstLogins:
         return next((one for one in old if one.asks_about(name)), None)
 
     async def _register_for(self, name: str, account: Account | None) -> IAccountRegister | None:
-        """The register that has the account, or gets it; None if the account cannot be there."""
+        """Return the register that has or gets the account; None if no register can have it."""
         if account is not None:
             return await self._all.register_of(name)
         found = await later(self._all.look_up(name))
@@ -99,7 +105,7 @@ class FirstLogins:
     ) -> Exception | None:
         try:
             await self._ask(register, name, password)
-        except Exception as error:  # each of those who wait gets it
+        except Exception as error:  # raised for each login that waits for this answer
             return error
         return None
 
@@ -111,11 +117,19 @@ class FirstLogins:
         keys = str(await self._hashing.run(scram.derive, password))
         now = await register.find(name)
         if now is None:
+            await self._check_maildrop(register, name)
             kept = await register.add(name, secret, keys)
-        else:  # it got a password meanwhile: that one counts
+        else:  # a password that was set meanwhile counts
             kept = now.secret is None and await register.set_secret(name, secret, keys)
         if kept:
             words = old.import_words(name)
             if words and self._begin_import is not None:
                 self._begin_import(name, words, password)
             tell(log, log_events.FIRST_LOGIN, account=name, via=str(old))
+
+    async def _check_maildrop(self, register: IAccountRegister, name: str) -> None:
+        if self._count is not None:
+            try:
+                await check_maildrop_empty(register, self._count, name)
+            except ChangeRefused as refusal:
+                raise TemporaryFailure(f"the first login of {name} is refused: {refusal}") from None

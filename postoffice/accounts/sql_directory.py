@@ -1,4 +1,4 @@
-"""Accounts in the tables of a SQL database, of whatever kind: see ``tables``."""
+"""Accounts in the tables of SQLite or PostgreSQL; ``account_queries`` has the queries."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PAGE = 1000
 
 class SQLDatabase(Protocol):
     """
-    A database; the functions of ``tables`` get a connection and ask it.
+    A database; the functions of ``account_queries`` and its neighbours get a connection and ask it.
 
     All methods block, except ``look``.
     """

@@ -7,8 +7,8 @@ import pwd
 
 import click
 
-from postoffice.accounts.account_changes import ChangeRefused, set_account_state
-from postoffice.cli.command import Answer, CommandContext, Refused, command, registered
+from postoffice.accounts.account_changes import set_account_state
+from postoffice.cli.command import Answer, CommandContext, command, registered
 from postoffice.cli.held_sending import release_sending
 from postoffice.cli.output import counted
 from postoffice.cli.parameters import ADDRESS
@@ -77,10 +77,7 @@ async def _set(context: CommandContext, name: str, state: str, why: str) -> Answ
     postmaster = context.settings().postmaster.normal
     async with context.open() as plugins:
         found = await registered(plugins, name)
-        try:
-            await set_account_state(plugins.register, found, state, _user(), why, postmaster)
-        except ChangeRefused as refusal:
-            raise Refused(str(refusal)) from None
+        await set_account_state(plugins.register, found, state, _user(), why, postmaster)
         released = state == ENABLED and release_sending(context.settings(), name)
         changed = found.state != state or released
     ends = state in (DISABLED, RECEIVE_ONLY)

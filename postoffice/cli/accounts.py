@@ -8,9 +8,13 @@ from dataclasses import dataclass
 
 import click
 
-from postoffice.accounts.account_changes import ChangeRefused, check_maildrop_empty
 from postoffice.accounts.app_passwords import salt as salt_of
-from postoffice.cli.addresses import check_free, confirm_look_alike, still_pointing
+from postoffice.cli.addresses import (
+    check_free,
+    check_maildrop_empty,
+    confirm_look_alike,
+    still_pointing,
+)
 from postoffice.cli.app_passwords import (
     Last,
     device_data,
@@ -92,11 +96,8 @@ async def add(
     settings = context.settings()
     async with context.open(settings) as plugins:
         await check_free(plugins, name)
-        try:
-            if not adopt_mail:
-                await check_maildrop_empty(plugins.register, plugins.store.count, name)
-        except ChangeRefused as refusal:
-            raise Refused(str(refusal)) from None
+        if not adopt_mail:
+            await check_maildrop_empty(plugins, name)
         async with context.logins(plugins, settings) as logins:
             if not await plugins.register.add(name, *hashed):
                 raise Refused(f"{name} is here already")

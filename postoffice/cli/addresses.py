@@ -9,7 +9,6 @@ from typing import TypeVar, cast
 import idna
 
 from postoffice.accounts import account_changes, forward_changes
-from postoffice.accounts.account_changes import ChangeRefused
 from postoffice.accounts.address_resolution import Asking
 from postoffice.accounts.alias_changes import find_alias
 from postoffice.accounts.directories import Directories
@@ -64,11 +63,13 @@ async def check_no_aliases_of(plugins: Plugins, name: str) -> None:
 
 
 async def check_free(plugins: Plugins, name: str) -> None:
-    """Raises Refused if no account can have this name: it is taken, or its domain is not ours."""
-    try:
-        await account_changes.check_free(plugins.directories, plugins.register, name)
-    except ChangeRefused as refusal:
-        raise Refused(str(refusal)) from None
+    """Raises ChangeRefused if no account can have this name: taken, or its domain is not ours."""
+    await account_changes.check_free(plugins.directories, plugins.register, name)
+
+
+async def check_maildrop_empty(plugins: Plugins, name: str) -> None:
+    """Raises ChangeRefused if a new account of this name would get the mail of an earlier one."""
+    await account_changes.check_maildrop_empty(plugins.register, plugins.store.count, name)
 
 
 async def still_pointing(plugins: Plugins, name: str) -> list[str]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 import click
 
 from postoffice.accounts import alias_changes
-from postoffice.accounts.account_changes import ChangeRefused
 from postoffice.accounts.address_resolution import resolve
 from postoffice.accounts.alias_changes import goes_to, once_each, pointing_lines
 from postoffice.accounts.directories import Directories, all_aliases
@@ -45,15 +43,6 @@ async def _names(register: IAccountRegister) -> AsyncIterator[str]:
 ALIAS = Parameter("address", Address.parse, _names)
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Raises Refused where a change is refused."""
-    try:
-        yield
-    except ChangeRefused as refusal:
-        raise Refused(str(refusal)) from None
-
-
 @click.group()
 def alias() -> None:
     """Administer the aliases, which lead to other addresses."""
@@ -69,12 +58,12 @@ class _Options:
 
     @property
     def without_targets(self) -> int:
-        """How many of them exclude targets."""
+        """How many of these options exclude targets."""
         return (self.refuse is not None) + self.discard
 
     def applied(self, known: Alias, targets: Sequence[Address]) -> Alias:
         """Return an alias with these options, and with these targets, if there are any."""
-        if (self.refuse is not None) + self.discard + bool(targets) > 1:
+        if self.without_targets + bool(targets) > 1:
             raise click.UsageError("targets, --refuse and --discard exclude one another")
         if self.refuse is not None:
             known = Alias(known.address, kind=REFUSE, words=self.refuse)
@@ -131,11 +120,10 @@ async def add(
     settings = context.settings()
     async with context.open(settings) as plugins:
         register = address_register(plugins)
-        with _refusals():
-            await alias_changes.add_alias(
-                register, Directories(plugins.directories), made, settings.postmaster.normal,
-                way_out=settings.way_out,
-            )  # fmt: skip
+        await alias_changes.add_alias(
+            register, Directories(plugins.directories), made, settings.postmaster.normal,
+            way_out=settings.way_out,
+        )  # fmt: skip
     data = {**alias_data(made), "added": True}
     return Answer(data, [f"{made.address} is added: {goes_to(made)}"])
 
@@ -171,7 +159,7 @@ async def show(context: CommandContext, address: Address) -> Answer:
     async with context.open(settings) as plugins:
         found = await alias_of(plugins, address.normal)
         leads = await asked(plugins, resolve(found.address, settings.postmaster.normal))
-        found, leads, pointing = found, leads, await still_pointing(plugins, found.address)
+        pointing = await still_pointing(plugins, found.address)
     accounts = [one.address for one in leads.accounts]
     remote = [str(one) for one in leads.remote]
     refused = [(one.address, one.reply.wire.decode().strip()) for one in leads.refused]
@@ -230,11 +218,10 @@ async def set_(
         register, known = address_register(plugins), await alias_of(plugins, address.normal)
         now = _with_targets(known, added, removed) if added or removed else known
         now = options.applied(now, targets)
-        with _refusals():
-            await alias_changes.set_alias(
-                register, Directories(plugins.directories), now, settings.postmaster.normal,
-                way_out=settings.way_out,
-            )  # fmt: skip
+        await alias_changes.set_alias(
+            register, Directories(plugins.directories), now, settings.postmaster.normal,
+            way_out=settings.way_out,
+        )  # fmt: skip
     return Answer({**alias_data(now), "changed": True}, [f"{now.address}: {goes_to(now)}"])
 
 
@@ -262,7 +249,6 @@ async def remove(context: CommandContext, address: Address) -> Answer:
     """
     async with context.open() as plugins:
         name = address.normal
-        with _refusals():
-            pointing = await alias_changes.remove_alias(address_register(plugins), name)
+        pointing = await alias_changes.remove_alias(address_register(plugins), name)
     data = {"address": name, "removed": True, "pointing": pointing}
     return Answer(data, [f"{name} is removed", *pointing_lines(name, pointing)])

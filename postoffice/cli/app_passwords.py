@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 
 import click
 
-from postoffice.accounts.account_changes import ChangeRefused, add_device, device_name
+from postoffice.accounts.account_changes import add_device, device_name
 from postoffice.accounts.login_db import LoginRecords
 from postoffice.accounts.login_history import LoginMethod
 from postoffice.cli.command import Answer, CommandContext, Refused, command, registered
@@ -93,12 +93,9 @@ async def add(
     """
     async with context.open() as plugins:
         found = await registered(plugins, address.normal)
-        try:
-            password = await add_device(
-                plugins.register, plugins.executor, found, name, protocol, expires, network
-            )
-        except ChangeRefused as why:
-            raise Refused(str(why)) from None
+        password = await add_device(
+            plugins.register, plugins.executor, found, name, protocol, expires, network
+        )
     data = {
         "address": address.normal,
         "device": name,

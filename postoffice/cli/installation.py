@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from postoffice.accounts.passwords import generate_password
 from postoffice.cli import self_signed
-from postoffice.cli.addresses import check_free
+from postoffice.cli.addresses import check_free, check_maildrop_empty
 from postoffice.cli.command import CommandContext, Refused
 from postoffice.cli.init import (
     CERTIFICATE,
@@ -23,7 +23,6 @@ from postoffice.cli.init import (
     write_configuration,
 )
 from postoffice.cli.new_password import Password
-from postoffice.cli.output import counted
 from postoffice.config import loader
 from postoffice.config.settings import Settings
 from postoffice.config.template import template
@@ -224,19 +223,14 @@ class Installation:
         return password if new else None
 
     async def _add(self, plugins: Plugins, name: str, password: Password) -> bool:
-        """Return whether the account is new.  Raises Refused."""
+        """Return whether the account is new.  Raises ChangeRefused."""
         domain = self.wishes.domain
         if await plugins.register.add_domain(domain):
             self.made.append(f"the domain {domain}")
         if await plugins.find(name) is not None:
             return False
         await check_free(plugins, name)
-        left, _ = await plugins.store.count(await plugins.register.maildrop_for(name))
-        if left:
-            raise Refused(
-                f"its maildrop holds {counted(left, 'message')} of an earlier account of that "
-                f"name; to give them to the new one: postoffice account add {name} --adopt-mail"
-            )
+        await check_maildrop_empty(plugins, name)
         return await plugins.register.add(name, *password.hashed())
 
     def sign(self, settings: Settings) -> list[SigningKey]:

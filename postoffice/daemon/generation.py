@@ -150,6 +150,7 @@ def _checker(core: Core, settings: Settings) -> Checker:
         clock=core.clock.seconds,
         others=build_checkers(settings),
         throttle=core.logins.throttle,
+        count=core.plugins.store.count,
         begin_import=core.first_imports.begin,
     )
 

@@ -56,9 +56,16 @@ class House:
             server, executor or ImmediateExecutor(), self.clock, ["example.net"], UNTIL,
             timeout=20, today=lambda: self.day, **more,
         )  # fmt: skip
+        self.left: dict[str, int] = {}  # messages in maildrops
         self.checker = Checker(
-            [self.register, self.directory], ImmediateExecutor(), clock=self.clock.seconds
+            [self.register, self.directory],
+            ImmediateExecutor(),
+            clock=self.clock.seconds,
+            count=self.count,
         )
+
+    async def count(self, maildrop):
+        return self.left.get(maildrop, 0), 0
 
     def asked(self, name, password):
         credentials = PlainLogin(name.encode(), password.encode(), Client("192.0.2.1"), "pop3s")
@@ -113,6 +120,21 @@ def test_an_account_that_waits_for_its_password_gets_it(house):
     finish(house.register.add(BOB, None))
     assert house.login(BOB, "his").address == BOB
     assert house.secret(BOB)
+
+
+def test_a_new_account_does_not_get_the_mail_of_an_earlier_one(house):
+    house.left[ANN] = 2
+    with pytest.raises(TemporaryFailure, match=f"holds 2 messages .* {ANN} --adopt-mail"):
+        house.login(ANN, "hers")
+    assert finish(house.register.find(ANN)) is None
+    house.left.clear()
+    assert house.login(ANN, "hers").address == ANN
+
+
+def test_an_account_that_waits_for_its_password_keeps_its_mail(house):
+    finish(house.register.add(BOB, None))
+    house.left[BOB] = 2
+    assert house.login(BOB, "his").address == BOB
 
 
 @pytest.mark.parametrize("name", [ANN, EVE])
