@@ -20,8 +20,8 @@ from postoffice.interfaces import IMailQueue, IQueueStore
 from postoffice.model.address import Address, normal_domain
 from postoffice.model.config_values import read_duration
 from postoffice.queue.due import PAGE
+from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.queue_db import QUEUE, QueueDB, Row
-from postoffice.queue.rows import Rows
 from postoffice.queue.selection import STATES, Selection, state_of
 
 #: Seconds to wait for the daemon's answer.
@@ -129,7 +129,7 @@ def _running(context: CommandContext) -> bool:
 
 async def recover(context: CommandContext, held: IMailQueue, db: QueueDB) -> None:
     """Write rows of messages that no daemon has looked at yet."""
-    rows = Rows(db, context.executor)
+    rows = PendingRows(db, context.executor)
     new = await rows.run(db.recover, await held.names())
     for start in range(0, len(new), PAGE):
         page = new[start : start + PAGE]

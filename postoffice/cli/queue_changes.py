@@ -26,8 +26,8 @@ from postoffice.cli.queue import (
 from postoffice.cli.sessions import NotRunning
 from postoffice.queue.admin import QueueAdmin
 from postoffice.queue.pauses import ALL, Pauses
+from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.queue_db import Row
-from postoffice.queue.rows import Rows
 from postoffice.queue.selection import Selection
 
 #: Ids of messages in one question.
@@ -67,7 +67,7 @@ async def _change(
             raise Refused(f"{error}; this needs a daemon that sends") from None
         async with queue_of(context) as (held, db):
             await recover(context, held, db)
-            rows = Rows(db, context.executor)
+            rows = PendingRows(db, context.executor)
             changed = [
                 (row.id, row.recipients.split())
                 for row in await offline(QueueAdmin(held, db, rows), selection)
@@ -247,7 +247,7 @@ async def _pausing(context: CommandContext, do: str, domain: str) -> bool:
         return bool(not answer or answer[0]["resumed"])
     except NotRunning:
         async with queue_of(context) as (_, db):
-            pauses = Pauses(db, Rows(db, context.executor))
+            pauses = Pauses(db, PendingRows(db, context.executor))
             if do == "resume":
                 return await pauses.resume(domain, time.time())
             await pauses.pause(domain, time.time())

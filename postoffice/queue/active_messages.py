@@ -6,27 +6,27 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from postoffice.interfaces import IMailQueue
 from postoffice.model.queued_message import QueuedMessage
-from postoffice.queue.destinations import Held, Item
+from postoffice.queue.destinations import ActiveMessage, Item
+from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.queue_db import Row, by_name
-from postoffice.queue.rows import Rows
 
 #: Which part of all items one lane may have; and how many of a lane come in although there are
 #: as many as there should be.
 LANE_SHARE, FEW = 10, 5
 
 
-class Active:
+class ActiveMessages:
     """
     Messages of which something is in memory, by their names, and all items.
 
     ``most`` are the items that should be here at most.
     """
 
-    def __init__(self, queue: IMailQueue, rows: Rows, most: int) -> None:
+    def __init__(self, queue: IMailQueue, rows: PendingRows, most: int) -> None:
         self.most = most
         self._queue = queue
         self._rows = rows
-        self._held: dict[str, Held] = {}
+        self._messages: dict[str, ActiveMessage] = {}
         self._items: dict[tuple[str, str], Item] = {}
 
     @property
@@ -49,38 +49,38 @@ class Active:
 
     def __contains__(self, name: str) -> bool:
         """Whether something of a message is in memory."""
-        return name in self._held
+        return name in self._messages
 
-    def __getitem__(self, name: str) -> Held:
-        return self._held[name]
+    def __getitem__(self, name: str) -> ActiveMessage:
+        return self._messages[name]
 
-    def hold(self, name: str, message: QueuedMessage) -> Held:
+    def load(self, name: str, message: QueuedMessage) -> ActiveMessage:
         """Take a message into memory."""
-        held = self._held[name] = Held(name, message)
-        return held
+        active = self._messages[name] = ActiveMessage(name, message)
+        return active
 
     def add(self, item: Item) -> None:
         """Take an item into memory."""
-        item.held.uses += 1
-        item.held.items.add(item)
+        item.active.uses += 1
+        item.active.items.add(item)
         self._items[item.key] = item
 
-    def done_with(self, item: Item) -> None:
+    def remove(self, item: Item) -> None:
         """An item is finished, or waits in ``queue.db`` again."""
         if self._items.pop(item.key, None) is not None:
-            item.held.uses -= 1
-            item.held.items.discard(item)
-            self.let_go(item.held)
+            item.active.uses -= 1
+            item.active.items.discard(item)
+            self.unload_unused(item.active)
 
-    def let_go(self, held: Held) -> None:
+    def unload_unused(self, active: ActiveMessage) -> None:
         """Forget a message of which nothing is in memory any more."""
-        if not (held.uses or held.saving) and self._held.get(held.name) is held:
-            del self._held[held.name]
+        if not (active.uses or active.saving) and self._messages.get(active.name) is active:
+            del self._messages[active.name]
 
     def of(self, names: Iterable[str]) -> list[Item]:
         """The items of these messages."""
         wanted = set(names)
-        return [item for item in self if item.held.name in wanted]
+        return [item for item in self if item.active.name in wanted]
 
     async def read_claimed(self, rows: Sequence[Row]) -> dict[str, list[Row]]:
         """Read what rows are about that were claimed; if that fails, they are free again."""
@@ -95,22 +95,22 @@ class Active:
         found = by_name(rows)
         known = [self[name] for name in found if name in self]
         unknown = [name for name in found if name not in self]
-        for held in known:
-            held.uses += 1  # it stays meanwhile
+        for active in known:
+            active.uses += 1  # it stays meanwhile
         try:
             messages = await self._queue.read(unknown)
         except BaseException:
-            for held in known:
-                held.uses -= 1
-                self.let_go(held)
+            for active in known:
+                active.uses -= 1
+                self.unload_unused(active)
             raise
-        for held in known:
-            held.uses -= 1
+        for active in known:
+            active.uses -= 1
         for name, message in zip(unknown, messages, strict=True):
             if name in self:
                 continue
             if message is None or not message.left:
                 self._rows.forget((row.name, row.lane) for row in found.pop(name))
             else:
-                self.hold(name, message)
+                self.load(name, message)
         return found

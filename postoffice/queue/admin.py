@@ -14,8 +14,8 @@ from postoffice.interfaces import IMailQueue
 from postoffice.model import log_events
 from postoffice.model.log_event import paths, tell
 from postoffice.model.queued_message import QueuedMessage
+from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.queue_db import QueueDB, Row, by_name
-from postoffice.queue.rows import Rows
 from postoffice.queue.selection import Selection
 
 log = Logger("postoffice")
@@ -70,7 +70,7 @@ class QueueAdmin:
     """
 
     def __init__(
-        self, queue: IMailQueue, db: QueueDB, rows: Rows, memory: Memory | None = None
+        self, queue: IMailQueue, db: QueueDB, rows: PendingRows, memory: Memory | None = None
     ) -> None:
         self._queue = queue
         self._db = db

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -15,8 +15,9 @@ from postoffice.model import log_events
 from postoffice.model.errors import MessageGone, PostOfficeError
 from postoffice.model.hop import PeerReply, Result, Transaction
 from postoffice.model.log_event import tell
-from postoffice.queue.destinations import Held, Item, Lane, Site
+from postoffice.queue.destinations import ActiveMessage, Item, Lane, Site
 from postoffice.queue.outcomes import Outcomes
+from postoffice.queue.parked_sites import ParkedSites
 from postoffice.queue.transactions import transaction_of
 from postoffice.util.shield import start_work
 
@@ -32,31 +33,29 @@ FAULT = PeerReply(0, "4.3.0", "internal error of this post office", "connect")
 log = Logger("postoffice")
 
 
-class Sending:
+class Connections:
     """
     Sends what waits at sites.
 
-    ``down`` is called with a site of which no host answers, ``up`` with one that answers again;
-    ``again`` with an item of which recipients are left, to be sent first.
+    ``parked_sites`` has the sites of which no host answers.  ``again`` is called with an item of
+    which recipients are left, to be sent first.
     """
 
     def __init__(
         self,
         queue: IMailQueue,
         outcomes: Outcomes,
+        parked_sites: ParkedSites,
+        again: Callable[[Item], None],
         *,
         clock: IReactorTime,
         now: Callable[[], float],
-        down: Callable[[Site], None],
-        up: Callable[[Site], Awaitable[None]],
-        again: Callable[[Item], None],
     ) -> None:
         self.queue = queue
         self.outcomes = outcomes
         self.clock = clock
         self.now = now
-        self.down = down
-        self.up = up
+        self.parked_sites = parked_sites
         self.again = again
         self.stopping = False
         self._working: dict[_Worker, Deferred[None]] = {}
@@ -174,10 +173,10 @@ class Sending:
 class _Worker:
     """One connection to a site; ``item`` is being sent."""
 
-    def __init__(self, sending: Sending, site: Site) -> None:
+    def __init__(self, connections: Connections, site: Site) -> None:
         self.site = site
         self.item: Item | None = None
-        self._sending = sending
+        self._connections = connections
         self._connection: RelayConnection | None = None
         self._sent = 0
         self._began = 0.0
@@ -219,23 +218,23 @@ class _Worker:
                 self.item = None
         finally:
             if self.item is not None:  # a fault of ours
-                self._sending.outcomes.undeliverable([self.item], Undeliverable(FAULT))
+                self._connections.outcomes.undeliverable([self.item], Undeliverable(FAULT))
             await self._close()
 
     async def _next(self) -> Item | None:
         """Take an item; where there is none, wait a little for one."""
-        worn = self._sent >= MESSAGES or self._sending.clock.seconds() - self._began > LONGEST
+        worn = self._sent >= MESSAGES or self._connections.clock.seconds() - self._began > LONGEST
         if worn and self._connection is not None:
             await self._close()
-        while not (self._leave or self._sending.stopping):
+        while not (self._leave or self._connections.stopping):
             item = self.site.take()
             if item is not None:
                 return item
             idle = self._connection is not None and self._connection.usable
-            if not idle or self._sending.crowded:
+            if not idle or self._connections.crowded:
                 return None
             self._waiting = Deferred()
-            self._timer = self._sending.clock.callLater(IDLE, self.wake, leave=True)
+            self._timer = self._connections.clock.callLater(IDLE, self.wake, leave=True)
             await self._waiting
         return None
 
@@ -244,57 +243,57 @@ class _Worker:
         await self._close()
         plan = item.lane.plan
         assert plan is not None, "a lane at a site has a plan"
-        sending, site = self._sending, self.site
+        connections, site = self._connections, self.site
         try:
-            connection = await sending.relay.connect(plan)
+            connection = await connections.relay.connect(plan)
         except Undeliverable as failure:
             if failure.unsafe:
                 self.item = None
                 site.lanes.pop(item.lane.key, None)
-                sending.outcomes.undeliverable([item, *item.lane.clear()], failure)
+                connections.outcomes.undeliverable([item, *item.lane.clear()], failure)
             else:
                 self._failed(item, failure.reply)
             return None
-        self._connection, self._sent, self._began = connection, 0, sending.clock.seconds()
+        self._connection, self._sent, self._began = connection, 0, connections.clock.seconds()
         back = site.answered()
-        sending.pump_others_soon()
+        connections.pump_others_soon()
         if back:
             tell(log, log_events.DESTINATION_UP, to=site.name)
-            await sending.up(site)
+            await connections.parked_sites.unpark(site)
         return connection
 
     def _failed(self, item: Item, reply: PeerReply) -> None:
         """The site takes no mail from us; ``item`` waits as all others of it."""
-        sending, site = self._sending, self.site
+        connections, site = self._connections, self.site
         self.item, self._leave = None, True
-        site.failed(reply, sending.now())
+        site.failed(reply, connections.now())
         if reply.ours and reply.refused:
-            sending.login_refused(site.name, reply)
+            connections.login_refused(site.name, reply)
         if site.failures:
             tell(log, log_events.DESTINATION_DOWN, to=site.name, why=reply.text)
             site.parked.add(item.lane.key)
-            sending.outcomes.park(item, reply)
-            sending.down(site)
+            connections.outcomes.park(item, reply)
+            connections.parked_sites.park(site)
         else:  # its other connections take it
-            sending.again(item)
+            connections.again(item)
 
     async def _send(self, connection: RelayConnection, item: Item) -> None:
         """Send an item to as many recipients as one transaction takes."""
-        sending, held = self._sending, item.held
+        connections, active = self._connections, item.active
         site = self.site
         site.spend()
         indexes = item.indexes[: connection.most]
         item.attempts += 1
-        began = sending.clock.seconds()
+        began = connections.clock.seconds()
         try:
-            transaction, text = await self._prepared(held, indexes)
+            transaction, text = await self._prepared(active, indexes)
         except MessageGone:  # an administrator has removed it
             item.indexes = ()
-            sending.outcomes.over(item)
+            connections.outcomes.over(item)
             return
         except PostOfficeError as error:
             why = PeerReply(0, "4.3.0", f"preparing the message failed: {error}", "connect")
-            sending.outcomes.undeliverable([item], Undeliverable(why))
+            connections.outcomes.undeliverable([item], Undeliverable(why))
             return
         try:
             result = await connection.send(transaction, text)
@@ -308,13 +307,17 @@ class _Worker:
             self._note(item, indexes, result, connection)
         else:  # the connection was lost before: another one takes it
             item.attempts -= 1
-            sending.again(item)
+            connections.again(item)
 
-    async def _prepared(self, held: Held, indexes: Sequence[int]) -> tuple[Transaction, IText]:
+    async def _prepared(
+        self, active: ActiveMessage, indexes: Sequence[int]
+    ) -> tuple[Transaction, IText]:
         """Open the text of a message, and make its transaction.  Raises PostOfficeError."""
-        text = await self._sending.queue.text(held.name)
+        text = await self._connections.queue.text(active.name)
         try:
-            return await transaction_of(held.message, indexes, text, self._sending.relay.sender)
+            return await transaction_of(
+                active.message, indexes, text, self._connections.relay.sender
+            )
         except BaseException:
             text.close()
             raise
@@ -322,7 +325,7 @@ class _Worker:
     def _note(
         self, item: Item, indexes: tuple[int, ...], result: Result, connection: RelayConnection
     ) -> None:
-        outcomes, site = self._sending.outcomes, self.site
+        outcomes, site = self._connections.outcomes, self.site
         replies = {
             index: reply
             for place, (index, reply) in enumerate(zip(indexes, result.replies, strict=True))
@@ -333,7 +336,7 @@ class _Worker:
             if any(reply.code for reply in replies.values()):
                 site.sent()
         if item.indexes and replies:
-            self._sending.again(item)
+            self._connections.again(item)
         elif item.indexes:  # the server postpones all: that is no way to go on
             refusal = Undeliverable(
                 PeerReply(452, "4.5.3", "the server takes no recipient", "rcpt")

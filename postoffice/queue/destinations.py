@@ -9,7 +9,7 @@ and whether its hosts answer.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ class Change(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
-class Held:
+class ActiveMessage:
     """
     A message of which something is in memory; ``message`` has all marks that we know of.
 
@@ -68,7 +68,7 @@ class Item:
     whether ``queue.db`` has a row of it.
     """
 
-    held: Held
+    active: ActiveMessage
     indexes: tuple[int, ...]
     lane: Lane
     since: float
@@ -80,7 +80,7 @@ class Item:
     @property
     def key(self) -> tuple[str, str]:
         """Its key in ``queue.db``."""
-        return self.held.name, self.lane.key
+        return self.active.name, self.lane.key
 
 
 def lane_key(way: str, domain: str, *, forwarded: bool) -> str:
@@ -136,7 +136,7 @@ class Lane:
 
     def add(self, item: Item, *, first: bool = False) -> None:
         """Let an item wait, behind the others of its sender or ``first``."""
-        message = item.held.message
+        message = item.active.message
         waiting = self._senders.setdefault(message.login or message.sender, deque())
         if first:
             waiting.appendleft(item)
@@ -157,7 +157,7 @@ class Lane:
 
     def drop(self, item: Item) -> None:
         """Take an item out of its turn."""
-        message = item.held.message
+        message = item.active.message
         sender = message.login or message.sender
         waiting = self._senders.get(sender)
         if waiting is not None and item in waiting:
@@ -257,3 +257,36 @@ class Site:
             self.reply = reply
             self._bears = float(min(FIRST, self._most))
             self.probe = now + schedule.probe_gap(self.failures)
+
+
+def describe(
+    sites: Iterable[Site], lanes: Iterable[Lane], waiting: Mapping[str, int], paused: set[str]
+) -> list[dict[str, object]]:
+    """
+    Describe the destinations for an administrator.
+
+    Each has its state, its connections, what waits, the next probe and the last reply.
+
+    ``waiting`` is how many messages wait in each lane, ``paused`` are the lanes that are paused.
+    """
+    found: list[dict[str, object]] = []
+    known: set[str] = set()
+    lanes = list(lanes)
+    for site in sites:
+        its = {lane.key for lane in lanes if lane.site is site} | site.parked
+        known |= its
+        found.append(
+            {
+                "destination": site.name,
+                "state": "unreachable" if site.failures else "reachable",
+                "connections": site.connections,
+                "waiting": sum(waiting.get(key, 0) for key in its),
+                "probe": site.probe if site.failures else None,
+                "reply": site.reply.text if site.reply else "",
+            }
+        )
+    for key in sorted(waiting.keys() - known):
+        state = "paused" if key in paused else "waiting"
+        found.append({"destination": key, "state": state, "connections": 0,
+                      "waiting": waiting[key], "probe": None, "reply": ""})  # fmt: skip
+    return found

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from postoffice.queue.active_messages import Active
-from postoffice.queue.destinations import Held
+from postoffice.queue.active_messages import ActiveMessages
+from postoffice.queue.destinations import ActiveMessage
 from postoffice.queue.outcomes import Outcomes
+from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.queue_db import QueueDB, Row
-from postoffice.queue.rows import Rows
 
 #: Messages that are read from the store at a time.
 PAGE = 500
@@ -16,8 +16,8 @@ PAGE = 500
 #: in memory or held.
 MOVE = 10.0
 
-LanesOf = Callable[[Held, Iterable[int]], Mapping[str, object]]
-Add = Callable[[Held, Iterable[int], Iterable[Row]], None]
+LanesOf = Callable[[ActiveMessage, Iterable[int]], Mapping[str, object]]
+Add = Callable[[ActiveMessage, Iterable[int], Iterable[Row]], None]
 
 
 class Due:
@@ -31,8 +31,8 @@ class Due:
     def __init__(
         self,
         db: QueueDB,
-        rows: Rows,
-        in_memory: Active,
+        rows: PendingRows,
+        in_memory: ActiveMessages,
         outcomes: Outcomes,
         now: Callable[[], float],
         lanes_of: LanesOf,
@@ -50,12 +50,12 @@ class Due:
         """Take rows into memory again."""
         moved: dict[str, list[Row]] = {}
         for name, its in (await self._in_memory.read_claimed(rows)).items():
-            held = self._in_memory[name]
-            if self._lanes_of(held, _left_of(held, its)).keys() <= {row.lane for row in its}:
-                self._add(held, _left_of(held, its), its)
+            active = self._in_memory[name]
+            if self._lanes_of(active, _left_of(active, its)).keys() <= {row.lane for row in its}:
+                self._add(active, _left_of(active, its), its)
             else:
                 moved[name] = its
-                self._in_memory.let_go(held)
+                self._in_memory.unload_unused(active)
         if moved:
             await self._move(moved)
 
@@ -70,13 +70,13 @@ class Due:
         idle = [name for name in moved if name not in self._in_memory]
         rows, kept = await self._rows.run(self._db.take_whole, idle)
         for name, its in (await self._in_memory.read_claimed(rows)).items():
-            held = self._in_memory[name]
-            left = _left_of(held, its)
-            if any((name, lane) in kept for lane in self._lanes_of(held, left)):
+            active = self._in_memory[name]
+            left = _left_of(active, its)
+            if any((name, lane) in kept for lane in self._lanes_of(active, left)):
                 self._rows.put(row._replace(next=soon) for row in its)
-                self._in_memory.let_go(held)
+                self._in_memory.unload_unused(active)
             else:
-                self._add(held, left, its)
+                self._add(active, left, its)
 
     async def look_at_ages(self) -> bool:
         """Give up what is too old, and tell senders of what is late."""
@@ -88,20 +88,22 @@ class Due:
         await self._rows.run(self._db.told, late)
         return len(old) == PAGE or len(late) == PAGE
 
-    async def each(self, rows: Sequence[Row], step: Callable[[Held, Iterable[Row]], None]) -> None:
+    async def each(
+        self, rows: Sequence[Row], step: Callable[[ActiveMessage, Iterable[Row]], None]
+    ) -> None:
         """Take a step with each message that these claimed rows are about."""
         self._each(await self._in_memory.read_claimed(rows), step)
 
     def _each(
-        self, by_name: dict[str, list[Row]], step: Callable[[Held, Iterable[Row]], None]
+        self, by_name: dict[str, list[Row]], step: Callable[[ActiveMessage, Iterable[Row]], None]
     ) -> None:
         """Take a step with each message that rows are about."""
         for name, its in by_name.items():
-            held = self._in_memory[name]
-            step(held, its)
-            self._in_memory.let_go(held)
+            active = self._in_memory[name]
+            step(active, its)
+            self._in_memory.unload_unused(active)
 
 
-def _left_of(held: Held, rows: Iterable[Row]) -> list[int]:
+def _left_of(active: ActiveMessage, rows: Iterable[Row]) -> list[int]:
     """The recipients of rows that are left."""
-    return sorted({index for row in rows for index in row.indexes(held.message)})
+    return sorted({index for row in rows for index in row.indexes(active.message)})

@@ -23,19 +23,27 @@ from postoffice.interfaces.relay import Plan, Undeliverable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.hop import PeerReply
 from postoffice.model.queued_message import QueuedMessage
-from postoffice.queue.active_messages import Active
+from postoffice.queue.active_messages import ActiveMessages
 from postoffice.queue.admin import QueueAdmin
-from postoffice.queue.connections import Sending
+from postoffice.queue.connections import Connections
 from postoffice.queue.context import QueueContext
-from postoffice.queue.destinations import Held, Item, Lane, Part, Site, domain_of, lanes_of
+from postoffice.queue.destinations import (
+    ActiveMessage,
+    Item,
+    Lane,
+    Part,
+    Site,
+    describe,
+    domain_of,
+    lanes_of,
+)
 from postoffice.queue.due import PAGE, Due
 from postoffice.queue.outcomes import Outcomes
-from postoffice.queue.overview import describe
-from postoffice.queue.parked_sites import Parking
+from postoffice.queue.parked_sites import ParkedSites
 from postoffice.queue.pauses import ALL, Pauses
+from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.plans import Plans
 from postoffice.queue.queue_db import QUEUE, QueueDB, Row
-from postoffice.queue.rows import Rows
 from postoffice.queue.selection import Selection
 from postoffice.util.periodic import Periodic
 from postoffice.util.shield import start_work
@@ -78,29 +86,17 @@ class QueueManager:
         self._now = now
         self._executor = executor
         self._db = QueueDB(os.path.join(state, QUEUE))
-        self._rows = Rows(self._db, executor)
-        self._in_memory = Active(queue, self._rows, active)
+        self._rows = PendingRows(self._db, executor)
+        self._in_memory = ActiveMessages(queue, self._rows, active)
         self._meanwhile: list[str] | None = None  # names of what arrives during the start
         self.pauses = Pauses(self._db, self._rows)
         self._plans = Plans()
         self._outcomes = Outcomes(
-            queue,
-            self._rows,
-            clock=clock,
-            now=now,
-            chance=chance,
-            done=self._in_memory.done_with,
-            saved=self._in_memory.let_go,
+            queue, self._rows, self._in_memory, clock=clock, now=now, chance=chance
         )
-        self._parking = Parking(self._db, self._rows, self._outcomes, self.pauses, now)
-        self._sending = Sending(
-            queue,
-            self._outcomes,
-            clock=clock,
-            now=now,
-            down=self._parking.park,
-            up=self._parking.unpark,
-            again=self._again,
+        self._parked_sites = ParkedSites(self._db, self._rows, self._outcomes, self.pauses, now)
+        self._connections = Connections(
+            queue, self._outcomes, self._parked_sites, self._again, clock=clock, now=now
         )
         self._due = Due(
             self._db, self._rows, self._in_memory, self._outcomes, now, self._lanes_of, self._add
@@ -118,7 +114,7 @@ class QueueManager:
         self._rows.lifetimes = context.lifetimes
         self.shares = context.shares
         self._outcomes.use(context.letters, context.lifetimes, context.refused, self.shares.left)
-        self._sending.use(context.relay, context.all_connections, context.login_refused)
+        self._connections.use(context.relay, context.all_connections, context.login_refused)
         for lane in self.lanes.values():
             lane.planned = 0.0
             self._empty(lane, self._outcomes.put_back)  # its way may be another one now
@@ -151,7 +147,7 @@ class QueueManager:
         await self._aging.stop()
         self.running = False
         await self._reading
-        await self._sending.stop()
+        await self._connections.stop()
         await self._outcomes.stop()
         await self._rows.run(self._db.close)
 
@@ -164,14 +160,14 @@ class QueueManager:
                 self._meanwhile.append(name)
             return  # or a later start finds it
         self.shares.came(name, message)
-        held = self._in_memory.hold(name, message)
-        lanes = self._lanes_of(held, message.left)
+        active = self._in_memory.load(name, message)
+        lanes = self._lanes_of(active, message.left)
         sizes = [lane.size for key in lanes if (lane := self.lanes.get(key)) is not None]
         if message.held or not self._in_memory.has_room(max(sizes, default=0)):
-            self._rows.put(self._rows.new(held, lanes))
-            self._in_memory.let_go(held)
+            self._rows.put(self._rows.new(active, lanes))
+            self._in_memory.unload_unused(active)
         else:
-            self._add(held, message.left, ())
+            self._add(active, message.left, ())
 
     async def _read_all(self, names: Sequence[str]) -> None:
         """Take in all messages of which ``queue.db`` knows nothing, while others are sent."""
@@ -189,32 +185,34 @@ class QueueManager:
                 self._arrived(name, message)
             else:  # a crash cut off its end
                 self.shares.came(name, message)
-                self._outcomes.remove(Held(name, message))
+                self._outcomes.remove(ActiveMessage(name, message))
 
-    def _lanes_of(self, held: Held, indexes: Iterable[int]) -> dict[str, Part]:
+    def _lanes_of(self, active: ActiveMessage, indexes: Iterable[int]) -> dict[str, Part]:
         """Part recipients of a message by the names of their lanes, as the routes are now."""
-        return lanes_of(held.message, indexes, partial(self._plans.relay.way, held.message))
+        return lanes_of(active.message, indexes, partial(self._plans.relay.way, active.message))
 
-    def _add(self, held: Held, indexes: Iterable[int], rows: Iterable[Row]) -> None:
+    def _add(self, active: ActiveMessage, indexes: Iterable[int], rows: Iterable[Row]) -> None:
         """Let recipients of a message wait in their lanes; ``rows`` are what ``queue.db`` has."""
         attempts = {row.lane: row.attempts for row in rows}
-        lanes = self._lanes_of(held, indexes)
-        held.uses += 1  # an item may be over before the next one is made
-        held.noted = held.noted or bool(attempts)
+        lanes = self._lanes_of(active, indexes)
+        active.uses += 1  # an item may be over before the next one is made
+        active.noted = active.noted or bool(attempts)
         since = self._clock.seconds()
         for key, part in lanes.items():
             lane = self.lanes.get(key)
             if lane is None:
                 lane = self.lanes[key] = Lane(part.way, part.domain, key)
             its = tuple(part.indexes)
-            item = Item(held, its, lane, since, attempts.get(key, 0), key in attempts)
+            item = Item(active, its, lane, since, attempts.get(key, 0), key in attempts)
             self._in_memory.add(item)
-            if held.noted:
+            if active.noted:
                 self._outcomes.note(item)
             self._wait(item)
-        self._outcomes.forget(held, [(held.name, lane) for lane in attempts.keys() - lanes.keys()])
-        held.uses -= 1
-        self._in_memory.let_go(held)
+        self._outcomes.forget(
+            active, [(active.name, lane) for lane in attempts.keys() - lanes.keys()]
+        )
+        active.uses -= 1
+        self._in_memory.unload_unused(active)
 
     # -- lanes and sites ---------------------------------------------------------------
 
@@ -236,7 +234,7 @@ class QueueManager:
             start_work(self._plan(lane)).addErrback(self._bug)
 
     def _again(self, item: Item) -> None:
-        """Recipients of an item are left: they are the next of their sender."""
+        """Let the recipients of an item that are left be the next of their sender."""
         self._wait(item, first=True)
 
     async def _plan(self, lane: Lane) -> None:
@@ -271,9 +269,9 @@ class QueueManager:
     def _join(self, lane: Lane, site: Site) -> None:
         site.lanes.setdefault(lane.key, lane)
         if site.failures and (site.connections or self._now() < site.probe):
-            self._parking.park(site)
+            self._parked_sites.park(site)
         else:
-            self._sending.pump(site)
+            self._connections.pump(site)
 
     # -- for the administrator ---------------------------------------------------------
 
@@ -286,8 +284,8 @@ class QueueManager:
         """Let messages wait in ``queue.db`` alone; return those that are being sent, and stay."""
         busy = set()
         for item in self._in_memory.of(names):
-            if self._sending.sends(item) or item.held.saving:
-                busy.add(item.held.name)
+            if self._connections.sends(item) or item.active.saving:
+                busy.add(item.active.name)
             else:
                 item.lane.drop(item)
                 self._outcomes.put_back(item)
@@ -323,7 +321,7 @@ class QueueManager:
         return await self._plans.of_address(address, sender, self._now())
 
     async def destinations(self) -> list[dict[str, object]]:
-        """Describe where mail goes, and what waits (``overview``)."""
+        """Describe where mail goes, and what waits (``destinations.describe``)."""
         await self.noted()
         waiting = await self._rows.run(self._db.by_lane)
         paused = {key for key in waiting if domain_of(key) in self.pauses}
@@ -341,7 +339,7 @@ class QueueManager:
         """Bring back what is due, and probe sites that did not answer."""
         room = min(self._in_memory.most - len(self._in_memory), PAGE)
         more = False
-        await self._parking.look()
+        await self._parked_sites.look()
         if room > 0:
             most = self._in_memory.most_of_lane
             full = [key for key, lane in self.lanes.items() if lane.size >= most]
@@ -349,7 +347,7 @@ class QueueManager:
             await self._due.bring(rows)
             more = len(rows) == room
         for site in list(self.sites.values()):
-            if rows := await self._parking.probes(site):
+            if rows := await self._parked_sites.probes(site):
                 await self._due.bring(rows)
         self._forget_idle()
         return more
@@ -357,7 +355,7 @@ class QueueManager:
     def _forget_idle(self) -> None:
         """Forget lanes and sites that have nothing to do."""
         before = self._now() - PLAN_AGE
-        sending = self._sending.lanes()
+        sending = self._connections.lanes()
         for key, lane in list(self.lanes.items()):
             idle = not (lane.size or lane.planning or lane in sending)
             if idle and lane.planned < before:

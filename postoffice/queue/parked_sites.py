@@ -10,19 +10,19 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.queue.destinations import Site, domain_of
 from postoffice.queue.outcomes import Outcomes
 from postoffice.queue.pauses import Pauses
+from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.queue_db import QueueDB, Row
-from postoffice.queue.rows import Rows
 
 log = Logger("postoffice")
 
 
-class Parking:
+class ParkedSites:
     """Parks what waits for a site, and lets it go when a host answers."""
 
     def __init__(
         self,
         db: QueueDB,
-        rows: Rows,
+        rows: PendingRows,
         outcomes: Outcomes,
         pauses: Pauses,
         now: Callable[[], float],

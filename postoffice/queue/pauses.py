@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.queue_db import QueueDB
-from postoffice.queue.rows import Rows
 
 #: Stands for all domains.
 ALL = "*"
@@ -12,7 +12,7 @@ ALL = "*"
 class Pauses:
     """Which domains are paused; ``queue.db`` keeps them."""
 
-    def __init__(self, db: QueueDB, rows: Rows) -> None:
+    def __init__(self, db: QueueDB, rows: PendingRows) -> None:
         self._db = db
         self._rows = rows
         self._since: dict[str, float] = {}

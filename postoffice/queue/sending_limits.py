@@ -27,7 +27,7 @@ from postoffice.outbound.sending_notice import HELD, OVER
 from postoffice.outbound.sending_rate import NO_RULES, Rates, SendingRules
 from postoffice.queue.sending_db import SENDING, SendingDB, SendingState, Taken, Taking
 from postoffice.queue.shares import QueueShares
-from postoffice.util.batched_calls import Gather
+from postoffice.util.batched_calls import BatchedCalls
 from postoffice.util.periodic import Periodic
 from postoffice.util.shield import SerialExecutor, start_work
 
@@ -83,8 +83,8 @@ class SendingLimits:
         self._clock = clock
         self._counting: IDelayedCall | None = None
         self._sent: dict[str, int] = {}  # recipients that were taken, to be counted soon
-        self._taking = Gather(self._executor, self._database.take, TOGETHER)
-        self._trying = Gather(self._executor, self._try_all, TOGETHER)
+        self._taking = BatchedCalls(self._executor, self._database.take, TOGETHER)
+        self._trying = BatchedCalls(self._executor, self._try_all, TOGETHER)
         self._now = now
         self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._failed)
 

@@ -38,7 +38,7 @@ from postoffice.store.pace import Pace
 from postoffice.store.queue_files import Unreadable
 from postoffice.store.queued_text import PIECE, QueuedText, read_piece
 from postoffice.store.removal_commits import RemovalCommits
-from postoffice.util.batched_calls import Gather
+from postoffice.util.batched_calls import BatchedCalls
 from postoffice.util.shield import shield, start_work
 
 #: The most messages that are read at once, and the most whose files are unlinked at once.
@@ -98,7 +98,7 @@ class MailQueue:
         self._near = True  # its folder is on the store's file system
         self._watchers = Watchers()
         self._doubted: dict[str, tuple[QueuedMessage, int]] = {}
-        self._removals = Gather(executor, self._remove_all, TOGETHER)
+        self._removals = BatchedCalls(executor, self._remove_all, TOGETHER)
 
     # -- for the store ---------------------------------------------------------
 

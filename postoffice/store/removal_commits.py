@@ -10,7 +10,7 @@ from postoffice.interfaces import Executor
 from postoffice.store.expunge import SharedTicket
 from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.records import RemoveRecord
-from postoffice.util.batched_calls import Gather
+from postoffice.util.batched_calls import BatchedCalls
 
 #: The most removals in one commit: each has ``expunge.AT_ONCE`` names at most, and all fit into
 #: a segment.
@@ -22,7 +22,7 @@ class RemovalCommits:
 
     def __init__(self, executor: Executor, journal: Journal) -> None:
         self._journal = journal
-        self._commits = Gather(executor, self.commit_all, TOGETHER)
+        self._commits = BatchedCalls(executor, self.commit_all, TOGETHER)
 
     def commit(self, removal: RemoveRecord) -> Deferred[SharedTicket]:
         """

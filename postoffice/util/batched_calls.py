@@ -14,7 +14,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Gather(Generic[T, R]):
+class BatchedCalls(Generic[T, R]):
     """
     Calls ``work``, on an executor, with all items that have come since its last call.
 

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
+from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.queue_db import QUEUE, QueueDB
-from postoffice.queue.rows import Rows
 from postoffice.testing import ImmediateExecutor
 from tests.logs.test_story import LOG, Lines
 
@@ -46,7 +46,7 @@ def test_what_waits_has_its_next_try(ask, log):
         id="18ec70cebb0.1", sender="ann@example.net", recipients=(eve,), came=time.time()
     )
     with QueueDB(str(log / "state" / QUEUE)).opened() as db:
-        [row] = Rows(db, ImmediateExecutor()).unsent("name", message)
+        [row] = PendingRows(db, ImmediateExecutor()).unsent("name", message)
         db.write([row._replace(next=1796000000.0)], [])
     [story] = ask("trace", "18ec70cebb0.1")["stories"]
     assert story["kind"] == "message"

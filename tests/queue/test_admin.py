@@ -15,8 +15,8 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.outbound.schedule import HOUR, MINUTE
 from postoffice.queue import admin
 from postoffice.queue.admin import QueueAdmin
+from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.queue_db import QueueDB
-from postoffice.queue.rows import Rows
 from postoffice.queue.selection import Selection, state_of
 from postoffice.testing import ImmediateExecutor, finish
 from tests.queue.scripted import LATER, SILENT, Office, message
@@ -176,7 +176,7 @@ def test_without_a_daemon(tmp_path):
     office.stop()
     db = QueueDB(str(tmp_path / "queue.db"))
     db.open()
-    offline = QueueAdmin(office.queue, db, Rows(db, ImmediateExecutor()))
+    offline = QueueAdmin(office.queue, db, PendingRows(db, ImmediateExecutor()))
     finish(offline.hold(Selection(to="x.example"), "away"))
     finish(offline.remove(Selection(to="y.example")))
     assert [row.held for row in finish(offline.select(ALL))] == ["away"]

@@ -1,4 +1,4 @@
-"""The changes of ``queue.db`` that wait to be written together."""
+"""Rows of ``queue.db`` that wait to be written, together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from postoffice.interfaces import Executor
 from postoffice.model.hop import PeerReply
 from postoffice.model.queued_message import QueuedMessage
 from postoffice.outbound.schedule import Lifetimes
-from postoffice.queue.destinations import Held, Part, lanes_of
+from postoffice.queue.destinations import ActiveMessage, Part, lanes_of
 from postoffice.queue.queue_db import QueueDB, Row, word
 from postoffice.util.shield import SerialExecutor
 
@@ -21,12 +21,12 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 
-class Rows:
+class PendingRows:
     """
-    Writes rows to ``db``; a crash before they are written makes attempts come earlier, no more.
+    Rows to put into ``db``, and those to remove from it.
 
-    ``run`` calls a function on the database's thread after all that was to be written; what cannot
-    be written (a full disk) is written with the next.
+    ``run`` writes them, and then calls a function, on the database's thread.  What cannot be
+    written (a full disk) waits for the next call.  A crash before only makes attempts come earlier.
     """
 
     def __init__(self, db: QueueDB, executor: Executor) -> None:
@@ -71,20 +71,20 @@ class Rows:
 
     def unsent(self, name: str, message: QueuedMessage) -> list[Row]:
         """Rows of a message that no daemon has looked at: by domain, as no route is known."""
-        held = Held(name, message)
-        return self.new(held, lanes_of(message, message.left, lambda _: UNKNOWN))
+        active = ActiveMessage(name, message)
+        return self.new(active, lanes_of(message, message.left, lambda _: UNKNOWN))
 
-    def new(self, held: Held, lanes: Mapping[str, Part]) -> list[Row]:
+    def new(self, active: ActiveMessage, lanes: Mapping[str, Part]) -> list[Row]:
         """Rows of a message that does not come into memory now."""
-        message = held.message
+        message = active.message
         return [
-            self.row(held, key, part.indexes, message.came, why=message.held)
+            self.row(active, key, part.indexes, message.came, why=message.held)
             for key, part in lanes.items()
         ]
 
     def row(
         self,
-        held: Held,
+        active: ActiveMessage,
         lane: str,
         indexes: Sequence[int],
         next_at: float,
@@ -96,10 +96,10 @@ class Rows:
         why: str = "",
     ) -> Row:
         """The row of some recipients of a message; ``why`` it is held, or ""."""
-        message = held.message
+        message = active.message
         warned = message.told.issuperset(indexes)
         return Row(
-            held.name,
+            active.name,
             lane,
             message.id,
             message.sender,
