@@ -35,12 +35,19 @@ log = Logger("postoffice")
 REQUESTS, CHANGES = 1200, 120
 #: Letters to targets of forwards that one account can have sent in a day.
 LETTERS = 5
+#: Requests of one account that are worked on at once: mail needs the threads, too.
+AT_ONCE = 2
 #: Codes of the second factor of one account in ten minutes.
 CODES = 10
 
 
 class WebState:
-    """What goes on over all reloads: sessions, the database, and the counts of requests."""
+    """
+    What stays over all reloads: sessions, the database, and the counts of requests.
+
+    Requests of an account take ``turns``; changes of its forwards take ``forward_turns``, too,
+    because each one reads the account first.
+    """
 
     def __init__(
         self, state: str, executor: Executor, clock: IReactorTime, now: Callable[[], float]
@@ -53,7 +60,8 @@ class WebState:
         self.changes = TokenBucket(CHANGES, 60, clock.seconds)
         self.codes = TokenBucket(CODES, 600, clock.seconds)
         self.letters = TokenBucket(LETTERS, 86400, clock.seconds)
-        self.turns = Turns()
+        self.turns = Turns(AT_ONCE)
+        self.forward_turns = Turns(1)
         self._open = False
 
     async def start(self) -> None:

@@ -1,13 +1,12 @@
 """
 Where an owner's mail goes: forwards, each confirmed by a letter to its target.
 
-Without the letter anybody who finds an open browser could send mail to strangers, who did not ask
-for it.
+Without the letter, a stranger at an open browser could have mail sent to people who do not want it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -52,7 +51,7 @@ class ForwardPages:
         )
 
     async def shown(self, visit: Visit) -> Response:
-        """Show where mail goes, and what waits for its target's answer."""
+        """Show where mail goes, and which targets have not confirmed yet."""
         waiting = await self._state.executor.run(
             self._state.web_db.links_of, FORWARD, visit.owner.address
         )
@@ -69,21 +68,34 @@ class ForwardPages:
         found = await self._context.directory.register_of(account.address)
         return cast(IAddressRegister, found) if IAddressRegister.providedBy(found) else None
 
-    async def _save(self, account: Account, targets: Sequence[Address], keep_copy: bool) -> None:
-        """Save where an account's mail goes.  Raises AddressRefused, NotServed."""
-        register = await self._register(account)
-        if register is None:
-            raise NotServed(404, "Your account is kept elsewhere, and cannot be changed here.")
+    async def _change(
+        self,
+        name: str,
+        targets_of: Callable[[Account], Sequence[Address]],
+        keep_copy: bool | None = None,
+    ) -> bool:
+        """
+        Save where an account's mail goes, and whether it stays here, too (None: as before).
+
+        ``targets_of`` returns the targets; it gets the account as it is after earlier changes.
+        Returns whether the targets have changed.  Raises AddressRefused, NotServed.
+        """
         context = self._context
-        await save_forward(
-            register,
-            context.directory,
-            account,
-            targets,
-            keep_copy,
-            context.postmaster,
-            way_out=context.way_out,
-        )
+
+        async def change() -> bool:
+            account = await context.directory.find(name)
+            register = None if account is None else await self._register(account)
+            if account is None or register is None:
+                raise NotServed(404, "Your account is kept elsewhere, and cannot be changed here.")
+            targets = tuple(targets_of(account))
+            keeps = account.keep_copy if keep_copy is None else keep_copy
+            await save_forward(
+                register, context.directory, account, targets, keeps, context.postmaster,
+                way_out=context.way_out,
+            )  # fmt: skip
+            return targets != account.forward
+
+        return await self._state.forward_turns.take(name, change)
 
     # -- the owner ---------------------------------------------------------------------------
 
@@ -146,11 +158,13 @@ class ForwardPages:
     async def remove(self, visit: Visit) -> Response:
         """Send no mail to a target any more."""
         gone = visit.request.filled("target")
-        asked = await self._forget(visit.owner, gone)  # it cannot agree any more, or once more
-        left = [one for one in visit.owner.forward if str(one) != gone]
-        if len(left) < len(visit.owner.forward):
+        asked = await self._forget(visit.owner, gone)  # no letter can confirm it any more
+        if gone in map(str, visit.owner.forward):
             try:
-                await self._save(visit.owner, left, visit.owner.keep_copy)
+                await self._change(
+                    visit.owner.address,
+                    lambda account: [one for one in account.forward if str(one) != gone],
+                )
             except AddressRefused as why:
                 self._say_refused(visit, why)
                 return redirect(FORWARD_PAGE)
@@ -174,7 +188,9 @@ class ForwardPages:
         """Say whether mail that is forwarded stays here, too."""
         keeps = visit.filled("copy") == "yes"
         try:
-            await self._save(visit.owner, visit.owner.forward, keeps)
+            await self._change(
+                visit.owner.address, lambda account: account.forward, keep_copy=keeps
+            )
         except AddressRefused as why:
             self._say_refused(visit, why)
             return redirect(FORWARD_PAGE)
@@ -189,7 +205,7 @@ class ForwardPages:
     # -- the target --------------------------------------------------------------------------
 
     async def asked(self, visit: Visit) -> Response:
-        """Show the target of a forward whose mail it would get; only the button confirms."""
+        """Show whose mail the target of a forward would get; only the button confirms."""
         token = visit.request.asked("token")
         found = await self._state.executor.run(self._state.web_db.look_at_link, FORWARD, token)
         if found is None:
@@ -207,13 +223,19 @@ class ForwardPages:
             raise NotServed(404, "This link is unknown, was used before, or is too old.")
         target = Address.parse(found.value)
         await self._forget(account, found.value)
-        if target.normal not in {one.normal for one in account.forward}:
+
+        def with_target(account: Account) -> Sequence[Address]:
+            if target.normal in {one.normal for one in account.forward}:
+                return account.forward
             if len(account.forward) >= TARGETS:
                 raise NotServed(403, "The mail of this account goes to too many addresses already.")
-            try:
-                await self._save(account, [*account.forward, target], account.keep_copy)
-            except AddressRefused as why:
-                raise NotServed(403, str(why)) from why
+            return [*account.forward, target]
+
+        try:
+            new = await self._change(account.address, with_target)
+        except AddressRefused as why:
+            raise NotServed(403, str(why)) from why
+        if new:
             what = f"forward to {target.normal} confirmed"
             self._context.note_change(visit, what, account.address, by=target.normal)
         return self._pages.page(visit, "confirmed.html", owner=account.address)

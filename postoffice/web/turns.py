@@ -1,4 +1,4 @@
-"""The requests of one account take turns: nobody keeps all workers busy, which mail needs, too."""
+"""Requests of one account take turns: some at a time, or one after the other."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from postoffice.util.shield import shield
 
 T = TypeVar("T")
 
-#: Requests of one account that are worked on at once.
-AT_ONCE = 2
-
 
 class Turns:
-    """Whose requests are worked on or wait, and how many."""
+    """Which accounts have requests that run or wait; ``at_once`` of one account run at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
         self._under_way: dict[str, tuple[DeferredSemaphore, int]] = {}
 
     def __len__(self) -> int:
@@ -26,12 +24,12 @@ class Turns:
 
     async def take(self, account: str, work: Callable[[], Awaitable[T]]) -> T:
         """
-        Wait for a turn of the account, work, and return the result.
+        Wait for a turn of the account, call ``work``, and return its result.
 
-        If it is cancelled, the waiting ends, but not work that has begun: a worker that reads a
-        maildrop goes on, and the turn is over when it is done.
+        A request that is cancelled while it waits gives up its turn.  Work that has begun goes
+        on, and its turn ends with it: a thread that reads a maildrop cannot be stopped.
         """
-        turns, count = self._under_way.get(account, (DeferredSemaphore(AT_ONCE), 0))
+        turns, count = self._under_way.get(account, (DeferredSemaphore(self._at_once), 0))
         self._under_way[account] = turns, count + 1
         try:
             await turns.acquire()

@@ -6,12 +6,14 @@ import re
 from email import message_from_bytes, policy
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from postoffice.testing import finish
 from postoffice.web.context import LETTERS
 from postoffice.web.forward_pages import LASTS
 from postoffice.web.sessions import CONFIRMED
+from postoffice.web.values import WebRequest
 from postoffice.web.web_db import FORWARD, LOGIN
 from tests.web.whole_site import ADMIN, ANNA, BERT, HERE, PASSWORD
 
@@ -184,6 +186,31 @@ def test_the_targets_of_one_account_are_bounded(site, monkeypatch):
     browser = site.logged_in()
     paths = [proposed(site, browser, f"carl{number}@example.org") for number in range(2)]
     assert [agrees(site, path) for path in paths] == [200, 403]
+
+
+def test_targets_that_agree_at_the_same_time_all_get_the_mail(site, monkeypatch):
+    browser, target = site.logged_in(), site.browser()
+    carls = [f"carl{number}@example.org" for number in range(3)]
+    tokens = [proposed(site, browser, one).partition("token=")[2] for one in carls]
+    saving, save = Deferred(), site.directory.set_forward
+
+    async def slowly(*what):
+        await saving
+        return await save(*what)
+
+    monkeypatch.setattr(site.directory, "set_forward", slowly)
+    answers = [
+        Deferred.fromCoroutine(
+            site.application.answer(
+                WebRequest("POST", "/forward/confirm", target.client, {}, {"token": [token]},
+                           target.headers)
+            )
+        )
+        for token in tokens
+    ]  # fmt: skip
+    saving.callback(None)
+    assert [one.result.status for one in answers] == [200, 200, 200]
+    assert targets(site) == carls
 
 
 def test_links_of_forwards_push_out_no_others(site, monkeypatch):

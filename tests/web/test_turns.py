@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from postoffice.web.turns import AT_ONCE, Turns
+from postoffice.web.context import AT_ONCE
+from postoffice.web.turns import Turns
 from tests.web.whole_site import ANNA, BERT
 
 
@@ -23,8 +24,8 @@ class Work:
         return await self.done
 
 
-def test_others_do_not_wait_for_those_of_one_account():
-    turns = Turns()
+def test_other_accounts_do_not_wait():
+    turns = Turns(AT_ONCE)
     mine = [Work(turns) for _ in range(AT_ONCE + 2)]
     assert [one.begun for one in mine] == [True] * AT_ONCE + [False] * 2
     assert Work(turns, BERT).begun
@@ -33,8 +34,8 @@ def test_others_do_not_wait_for_those_of_one_account():
     assert [one.begun for one in mine[AT_ONCE:]] == [True, False]
 
 
-def test_who_hangs_up_gets_no_other_turn_before_the_work_is_done():
-    turns = Turns()
+def test_work_of_a_cancelled_request_keeps_its_turn_until_it_is_done():
+    turns = Turns(AT_ONCE)
     gone = [Work(turns) for _ in range(AT_ONCE)]
     waiting, last = Work(turns), Work(turns)
     for one in (*gone, waiting):
