@@ -369,11 +369,11 @@ class Outcomes:
             await self._queue.finish(active.name, done, told, deliveries, whole=whole)
         except PostOfficeError as error:
             tell(log, log_events.QUEUE_NOT_KEPT, id=active.message.id, why=error)
-            for delivery in deliveries:
-                delivery.abort()
+            _abort(deliveries)
             return False
         except Exception:
             log.failure("finishing {id} in the queue failed", id=active.message.id)
+            _abort(deliveries)
             await self._queue.set_aside(active.name, "a fault in the program; see the log")
         return True
 
@@ -388,3 +388,8 @@ class Outcomes:
 
     def _bug(self, why: Failure) -> None:
         log.failure("finishing a message in the queue failed", failure=why)
+
+
+def _abort(deliveries: Iterable[IDelivery]) -> None:
+    for delivery in deliveries:
+        delivery.abort()

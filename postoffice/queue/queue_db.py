@@ -21,6 +21,8 @@ QUEUE = "queue.db"
 #: ``next`` of a row that is being sent, of one whose destination does not answer, and of one whose
 #: domain is paused.
 ACTIVE, PARKED, PAUSED = 4e15, 8e15, 12e15
+#: ``next`` of a row in these states; in all others it is the time of the next attempt.
+NEXT_IN_STATE = {"sending": ACTIVE, "unreachable": PARKED, "paused": PAUSED}
 #: Names in one SQL statement.
 SOME = 500
 
@@ -327,10 +329,8 @@ class QueueDB(SQLiteFile):
 
     def states(self) -> dict[str, int]:
         """Return how many messages have rows in each state (``selection.STATES``), in one pass."""
-        state = (
-            f"CASE WHEN held != '' THEN 'held' WHEN next = {ACTIVE!r} THEN 'sending'"
-            f" WHEN next = {PARKED!r} THEN 'unreachable' ELSE 'waiting' END"
-        )
+        cases = (f" WHEN next = {at!r} THEN '{state}'" for state, at in NEXT_IN_STATE.items())
+        state = f"CASE WHEN held != '' THEN 'held'{''.join(cases)} ELSE 'waiting' END"
         with self.turn() as db:
             query = f"SELECT {state}, count(DISTINCT name) FROM waiting GROUP BY 1"  # noqa: S608
             return dict(db.execute(query))

@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
-from postoffice.queue.queue_db import ACTIVE, PARKED, PAUSED, in_domain, like
+from postoffice.queue.queue_db import ACTIVE, NEXT_IN_STATE, in_domain, like, word
 
 #: The states of a message, as an administrator sees them.
 STATES = ("sending", "waiting", "unreachable", "paused", "held")
 _OF_STATE = {
-    "sending": f"held = '' AND next = {ACTIVE!r}",
     "waiting": f"held = '' AND next < {ACTIVE!r}",
-    "unreachable": f"held = '' AND next = {PARKED!r}",
-    "paused": f"held = '' AND next = {PAUSED!r}",
     "held": "held != ''",
+    **{state: f"held = '' AND next = {at!r}" for state, at in NEXT_IN_STATE.items()},
 }
 
 
@@ -61,7 +59,7 @@ class Selection:
             values += self.ids
         if "@" in self.to:
             terms.append("instr(' ' || lower(recipients) || ' ', ?) > 0")
-            values.append(f" {self.to.lower()} ")
+            values.append(f" {word(self.to.lower())} ")
         elif self.to:
             which, ends = in_domain(self.to.lower())
             terms.append(which)
@@ -92,8 +90,4 @@ def state_of(next_at: float, held: str) -> str:
     """The state of a row, by its time and why it is held."""
     if held:
         return "held"
-    if next_at == ACTIVE:
-        return "sending"
-    if next_at == PAUSED:
-        return "paused"
-    return "unreachable" if next_at == PARKED else "waiting"
+    return next((state for state, at in NEXT_IN_STATE.items() if at == next_at), "waiting")

@@ -63,12 +63,14 @@ class Letters:
 
     def __init__(self) -> None:
         self.broken: Exception | None = None
+        self.written: list[Letter] = []
 
     async def _letter(self, kind, message, replies, via):
         if self.broken is not None:
             raise self.broken
         about = [message.recipients[index].address for index in replies]
-        return Letter(kind, about, list(replies.values()))
+        self.written.append(Letter(kind, about, list(replies.values())))
+        return self.written[-1]
 
     def groups(self, message, replies):
         return [replies]

@@ -17,7 +17,7 @@ from postoffice.queue import admin
 from postoffice.queue.admin import QueueAdmin
 from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.queue_db import QueueDB
-from postoffice.queue.selection import Selection, state_of
+from postoffice.queue.selection import STATES, Selection, state_of
 from postoffice.testing import ImmediateExecutor, finish
 from tests.queue.scripted import LATER, SILENT, Office, message
 
@@ -156,6 +156,25 @@ def test_a_paused_domain_waits_over_a_restart(office):
     office.pass_time(2)
     assert not office.queue.there
     assert not finish(office.manager.pauses.resume("x.example", 0.0))
+
+
+def test_messages_are_counted_in_the_states_in_which_they_are_listed(office):
+    finish(office.manager.pause("paused.example"))
+    office.relay.down.add("down.example")
+    waiting(office, "a@x.example", name="n1")
+    waiting(office, "a@held.example", name="n2", held="by a limit")
+    office.queue.commit("n3", message("a@paused.example", id="n3"))
+    office.queue.commit("n4", message("a@down.example", id="n4"))
+    office.relay.slow = True
+    office.queue.commit("n5", message("a@slow.example", id="n5"))
+    assert finish(office.manager.admin.states()) == dict.fromkeys(STATES, 1)
+    for state in STATES:
+        assert [state_of(row.next, row.held) for row in select(office, state=state)] == [state]
+
+
+def test_a_recipient_with_a_space_is_found(office):
+    waiting(office, '"a b"@x.example')
+    assert len(select(office, to='"A b"@x.example')) == 1
 
 
 def test_everything_is_paused(office):

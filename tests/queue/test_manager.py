@@ -297,6 +297,18 @@ def test_a_letter_that_cannot_be_written_sets_the_message_aside(office, failures
     failures.clear()
 
 
+def test_a_letter_is_aborted_if_a_bug_keeps_the_queue_from_taking_it(office, failures, monkeypatch):
+    async def finish(*_, **__):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(office.queue, "finish", finish)
+    office.relay.answers["never@x.example"] = NEVER
+    office.queue.commit("n1", message("never@x.example"))
+    assert "n1" in office.queue.aside
+    assert [letter.aborted for letter in office.letters.written] == [True]
+    failures.clear()
+
+
 def test_a_letter_that_cannot_be_written_now_is_written_later(office):
     office.letters.broken = TemporaryFailure("the directory is down")
     office.relay.answers["never@x.example"] = NEVER
