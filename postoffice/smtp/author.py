@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from postoffice.smtp.header import HeaderReader
+
 #: Octets of a header that are searched for From, and how many addresses are returned at most.
 HEADER_MAXIMUM = 512 << 10
 MOST = 20
@@ -16,33 +18,22 @@ _PIECE = re.compile(
 )
 
 
-class Authors:
+class Authors(HeaderReader):
     """
-    Keeps the header of a text that passes, and returns the addresses in its From fields.
+    Finds the addresses in the From fields of a text that arrives in pieces.
 
     Only the message's own header counts, not those of messages within it.
     """
 
-    def __init__(self) -> None:
-        self._held = bytearray()
-        self._done = False
+    __slots__ = ()
 
-    def feed(self, octets: bytes) -> None:
-        """Take more of the text."""
-        if self._done:
-            return
-        start = max(len(self._held) - 3, 0)
-        self._held += octets[:HEADER_MAXIMUM]
-        end = 0 if self._held.startswith(b"\r\n") else self._held.find(b"\r\n\r\n", start)
-        if end >= 0 or len(self._held) >= HEADER_MAXIMUM:
-            self._done = True
-            if end >= 0:
-                del self._held[end:]
+    def __init__(self) -> None:
+        super().__init__(HEADER_MAXIMUM)
 
     def addresses(self) -> list[str]:
-        """The addresses as written; the value of a From field that has none is returned itself."""
+        """Return the addresses as written; of a From field without any, its value."""
         found: dict[str, None] = {}
-        for value in _values(bytes(self._held)):
+        for value in _values(bytes(self._head)):
             for one in addresses(value) or [value.strip()[:100]]:
                 found[one] = None
                 if len(found) > MOST:
@@ -75,7 +66,7 @@ def addresses(value: str) -> list[str]:
     found: list[str] = []
     words: list[str] = []  # of the current mailbox; "" stands for a space
     bracket: list[str] | None = None
-    told = False  # the current mailbox has had its address in brackets
+    bracketed = False  # the current mailbox has had its address in brackets
     depth = 0
     for piece in _PIECE.finditer(value):
         text, kind = piece[0], piece.lastindex
@@ -87,13 +78,13 @@ def addresses(value: str) -> list[str]:
             bracket = []
         elif kind == 3 and text == ">" and bracket is not None:
             found += _address(bracket)
-            bracket, told = None, True
+            bracket, bracketed = None, True
         elif kind == 3 and bracket is None:  # a separator of a list or of a group
-            found += [] if told or text == ":" else _address(words)
-            words, told = [], False
+            found += [] if bracketed or text == ":" else _address(words)
+            words, bracketed = [], False
         else:
             (words if bracket is None else bracket).append("" if kind == 4 else text)
-    if not told:
+    if not bracketed:
         found += _address(words if bracket is None else bracket)
     return found
 

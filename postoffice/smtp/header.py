@@ -1,8 +1,9 @@
 """
-Streaming work on a message's header: corrected at its beginning, completed, or searched.
+Correct, complete or search a message's header while its text passes in pieces.
 
 Opening separates a text from the trace fields before it, Completion adds missing fields to
-a user's message (RFC 6409 §8), and MessageIDReader finds the Message-ID for the log.
+a user's message (RFC 6409 §8), MessageIDReader finds the Message-ID for the log, and LoopReader
+finds mail loops.
 """
 
 from __future__ import annotations
@@ -175,17 +176,22 @@ class Completion:
         return kept, b"".join(body)
 
 
-#: Octets of a header that are searched for the Message-ID.
+#: Octets of a header that are searched for the Message-ID, and for a loop.
 SEARCHED = 64 << 10
 
 
 class HeaderReader:
-    """Keeps the header of a text that arrives in pieces; ``size`` is octets so far."""
+    """
+    Keeps the header of a text that arrives in pieces, at most ``most`` octets of it.
 
-    __slots__ = ("_head", "_over", "size")
+    ``size`` is octets of the text so far.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_head", "_most", "_over", "size")
+
+    def __init__(self, most: int = SEARCHED) -> None:
         self.size = 0
+        self._most = most
         self._head = bytearray()
         self._over = False
 
@@ -194,11 +200,12 @@ class HeaderReader:
         self.size += len(data)
         if not self._over:
             start = max(len(self._head) - 3, 0)
-            self._head += data[: SEARCHED - len(self._head)]
-            end = self._head.find(b"\r\n\r\n", start)
+            self._head += data[: self._most - len(self._head)]
+            empty = self._head.startswith(b"\r\n")
+            end = 0 if empty else self._head.find(b"\r\n\r\n", start)
             if end >= 0:
                 del self._head[end:]
-            self._over = end >= 0 or len(self._head) >= SEARCHED
+            self._over = end >= 0 or len(self._head) >= self._most
 
 
 class MessageIDReader(HeaderReader):
@@ -220,7 +227,7 @@ class MessageIDReader(HeaderReader):
 
 
 def _unfolded(value: bytes) -> str:
-    """The first word of a field's value, also if it is on the next, folded line."""
+    """Return the first word of a field's value; it may be on the next, folded line."""
     lines = value.split(b"\r\n")
     more = [line for line in lines[1:2] if line[:1] in (b" ", b"\t")]
     words = b"".join([lines[0], *more]).split()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from postoffice.model import reply
 from postoffice.model.errors import PermanentFailure
 from postoffice.model.reply import HEADER_TOO_LARGE
-from postoffice.smtp.header import HEADER_MAXIMUM, Completion, LoopReader, Opening
+from postoffice.smtp.header import HEADER_MAXIMUM, Completion, LoopReader, MessageIDReader, Opening
 from postoffice.testing import cut
 
 DATE = b"Date: Mon, 23 Nov 2026 12:00:00 +0000\r\n"
@@ -242,6 +242,7 @@ RECEIVED = b"Received: from a by b;\r\n\tSun, 29 Nov 2026 12:00:00 +0000\r\n"
         (b"Delivered-To: bob@example.net\r\nDelivered-To: \xff\r\n", None),
         (b"X-Delivered-To: ann@example.net\r\n", None),
         (b"Subject: x\r\n\r\nDelivered-To: ann@example.net\r\n", None),
+        (b"\r\nDelivered-To: ann@example.net\r\n", None),
     ],
 )
 def test_a_text_that_comes_round_is_in_a_loop(header, objection):
@@ -251,6 +252,21 @@ def test_a_text_that_comes_round_is_in_a_loop(header, objection):
         for at in range(0, len(text), step):
             reader.feed(text[at : at + step])
         assert reader.objection() == objection
+
+
+@pytest.mark.parametrize("step", [1, 1 << 20])
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"Message-ID:\r\n <a@b>\r\n\r\nMessage-ID: <c@d>\r\n", "<a@b>"),
+        (b"\r\nMessage-ID: <c@d>\r\n\r\n", ""),
+    ],
+)
+def test_the_message_id_is_that_of_the_header(text, found, step):
+    reader = MessageIDReader()
+    for at in range(0, len(text), step):
+        reader.feed(text[at : at + step])
+    assert (reader.found(), reader.size) == (found, len(text))
 
 
 def test_a_text_that_is_not_forwarded_was_delivered_to_anybody():
