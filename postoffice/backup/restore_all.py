@@ -19,7 +19,7 @@ from postoffice.backup.reader import Checked, extract
 from postoffice.config import loader
 from postoffice.config.reader import FindMaker
 from postoffice.daemon import control_socket, new_files, privileges
-from postoffice.store import cleanup
+from postoffice.store import maildrop_folders
 from postoffice.store.files import FOLDERS, make_folder
 from postoffice.store.journal.segments import sync_all
 
@@ -158,7 +158,7 @@ def _extract(checked: Checked, plan: Plan, step: Callable[[int], None]) -> int:
     roots = {"mail": mail, "state": state}
 
     number = extract(checked, lambda root, path: _under(roots.get(root), path), step)
-    for folder in cleanup.maildrops(mail):
+    for folder in maildrop_folders.maildrops(mail):
         if any(os.path.isdir(f"{folder}/{box}") for box in FOLDERS):
             for box in FOLDERS:
                 make_folder(f"{folder}/{box}")

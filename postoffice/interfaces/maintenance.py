@@ -16,6 +16,10 @@ from postoffice.model.mail_policy import KeepTimes
 Step = Callable[[int, int], object]
 
 
+def no_progress(done: int, of: int) -> None:
+    """A Step that reports nothing."""
+
+
 @dataclass(frozen=True)
 class MaildropUsage:
     """

@@ -64,7 +64,7 @@ def list_all(connection: POP3Connection) -> OldList:
         none = f"the old server has {len(sizes.values)} messages, and its UIDL lists none of them"
         raise POP3Failed(failure(COMMAND, none))
     listed = _joined(sizes, uidls or Lines({}), told.append)
-    _see_to_numbers(stat, sizes, uidls, listed, told.append)
+    _check_numbers(stat, sizes, uidls, listed, told.append)
     doubtful = bool(told)
     bare = [one for one in listed if not one.uidl]
     if bare:
@@ -90,7 +90,7 @@ def _joined(sizes: Sizes, uidls: Lines, warn: Callable[[str], object]) -> list[L
     return [Listed(n, uidls.values.get(n, ""), sizes.values.get(n)) for n in numbers]
 
 
-def _see_to_numbers(
+def _check_numbers(
     stat: tuple[int, int] | None,
     sizes: Sizes,
     uidls: Lines | None,

@@ -20,6 +20,7 @@ from postoffice.interfaces import (
     MessageDigest,
     Step,
 )
+from postoffice.interfaces.maintenance import no_progress
 from postoffice.model.errors import MaildropLocked
 from postoffice.moving.arrival import HEADER_MAXIMUM, arrived
 from postoffice.moving.deletion import Deletion
@@ -67,10 +68,6 @@ class LiveResult(ImportResult):
     doubtful: bool = False
 
 
-def unheard(done: int, of: int) -> None:
-    """A step that nobody wants to hear of."""
-
-
 class POP3Import:
     """
     One pass over one account, in ``sessions`` at its server.
@@ -85,7 +82,7 @@ class POP3Import:
         writer: IImportWriter,
         options: ImportOptions,
         stop: Stop,
-        step: Step = unheard,
+        step: Step = no_progress,
         *,
         reader: IMaildropReader | None = None,
         wait: Callable[[float], None] | None = None,
@@ -206,7 +203,7 @@ class POP3Import:
             else:
                 if self._deletion is not None:
                     self._digests[one.key] = said.whole
-                self._see_to_size(one, said)
+                self._check_size(one, said)
         self._done += 1
         self._sessions.patience.progressed()
         self._step(self._done, self._all)
@@ -224,7 +221,7 @@ class POP3Import:
         self._latest = max(self._latest, found or self._latest or now)
         return self._latest
 
-    def _see_to_size(self, one: Listed, digest: MessageDigest) -> None:
+    def _check_size(self, one: Listed, digest: MessageDigest) -> None:
         if one.size is not None and one.size != digest.size:
             self._sizes["LF" if digest.size - digest.lines == one.size else "other"] += 1
 

@@ -18,6 +18,7 @@ from postoffice.interfaces import ChildProcess, Executor
 from postoffice.store import commit
 from postoffice.store.drafts import Draft, QueueRemoval
 from postoffice.store.figures import StoreFigures
+from postoffice.store.files import Report
 from postoffice.store.journal.journal import Journal
 from postoffice.store.quota.enforcement import Notice, QuotaEnforcement
 from postoffice.store.store_process import StoreProcess, pack
@@ -81,7 +82,7 @@ class ProcessCommitter:
         child_process: ChildProcess[StoreProcess],
         here: Committer,
         notices: deque[Notice],
-        report: Callable[[str, str], None],
+        report: Report,
     ) -> None:
         self._child_process = child_process
         self._here = here
@@ -118,7 +119,7 @@ class ProcessCommitter:
 
 
 def _is_one_text(draft: Draft) -> bool:
-    """Whether all that is committed with a draft are copies of it."""
+    """Whether everything that is committed with a draft is a copy of it."""
     return draft.removal is None and all(one.original is draft for one in draft.beside)
 
 
@@ -129,9 +130,7 @@ def _octets(draft: Draft) -> int:
 
 
 class _BatchQueue:
-    """
-    Messages that wait for ``committer``: at most ``size`` in a batch, ``most`` batches at once.
-    """
+    """Messages that wait for ``committer``: ``size`` in a batch, ``most`` batches at once."""
 
     def __init__(self, committer: Committer, size: int, most: int) -> None:
         self.committer = committer

@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
 
 from postoffice.store import fetch_log, names, set_aside, vault
 from postoffice.store.files import (
@@ -23,7 +22,9 @@ from postoffice.store.files import (
     lock,
     make_folder,
     open_plain,
+    try_lock,
 )
+from postoffice.store.maildrop_folders import subfolders
 from postoffice.store.quota import usage_file
 from postoffice.store.quota.enforcement import TOLD
 from postoffice.util.atomic_file import sync_folder
@@ -122,47 +123,6 @@ def _is_empty(folder: str) -> bool:
     return not any(os.listdir(f"{folder}/{box}") for box in there & {"new", "cur"})
 
 
-def domains(store: str) -> list[str]:
-    """The folders of all domains."""
-    return _subfolders(store)
-
-
-def maildrops(store: str) -> list[str]:
-    """The folders of all maildrops."""
-    found = []
-    for domain in domains(store):
-        with suppress(OSError):  # skip a domain that cannot be read
-            found += maildrops_of(domain)
-    return found
-
-
-def maildrops_of(domain: str) -> list[str]:
-    """The folders of all maildrops in the folder of a domain."""
-    return _subfolders(domain)
-
-
-def linked_maildrops(store: str) -> list[str]:
-    """Links to maildrops, in the places of maildrops; a link to anything else is left out."""
-    found = []
-    for domain in domains(store):
-        with suppress(OSError), os.scandir(domain) as items:
-            links = [item.path for item in items if item.name[0] != "." and item.is_symlink()]
-            found += [
-                path for path in links if all(os.path.isdir(f"{path}/{box}") for box in FOLDERS)
-            ]
-    return found
-
-
-def _subfolders(path: str) -> list[str]:
-    with suppress(FileNotFoundError, PermissionError), os.scandir(path) as items:
-        return [
-            item.path
-            for item in items
-            if not item.name.startswith(".") and item.is_dir(follow_symlinks=False)
-        ]
-    return []
-
-
 def sweep(folder: str, now: float) -> int:
     """Remove leftovers of crashes from a maildrop's tmp, and no file in use; return how many."""
     swept = 0
@@ -185,9 +145,9 @@ def litter(folder: str, now: float) -> int:
 
 def sweep_removed(store: str, now: float) -> None:
     """Remove the empty folders of deleted maildrops, after any delivery to them has ended."""
-    for root in (store, *_subfolders(store)):
-        for domain in (f"{root}/.removed", *_subfolders(f"{root}/.removed")):
-            for path in _subfolders(domain):
+    for root in (store, *subfolders(store)):
+        for domain in (f"{root}/.removed", *subfolders(f"{root}/.removed")):
+            for path in subfolders(domain):
                 with suppress(OSError):  # not empty: its mail is kept
                     if now - os.stat(path).st_mtime > LITTER_AGE:
                         os.rmdir(path)
@@ -223,11 +183,10 @@ def _locked(item: os.DirEntry[str]) -> int:
     """Open and lock a draft of ours; -1 while another process writes it."""
     fd, _ = open_plain(item.path)
     try:
-        flock(fd, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return -1
+        if try_lock(fd):
+            return fd
     except BaseException:
         os.close(fd)
         raise
-    return fd
+    os.close(fd)
+    return -1

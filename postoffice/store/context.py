@@ -8,11 +8,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from postoffice.interfaces import Executor
+from postoffice.store.files import Report
 from postoffice.store.journal.journal import Journal
 from postoffice.store.listing_cache import ListingCache, MeasuredSizes
 from postoffice.store.pace import Pace
 from postoffice.store.removal_commits import RemovalCommits
-from postoffice.store.set_aside import Report
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class StoreContext:
     """
     What all sessions of a store share.
 
-    ``undelete``: seconds that the vault keeps a message.  ``most``: the most octets
-    in the vault of one maildrop (``vault.trim``).  ``removals`` are under way.
+    ``undelete``: seconds that the vault keeps a message.  ``vault_limit``: octets that
+    may be in the vault of one maildrop (``vault.trim``).  ``removals`` are under way.
     """
 
     executor: Executor
@@ -33,5 +33,5 @@ class StoreContext:
     journal: Journal | None = None
     commits: RemovalCommits | None = None
     undelete: float = 0.0
-    most: int | None = None
+    vault_limit: int | None = None
     removals: set[Deferred[None]] = field(default_factory=set)

@@ -102,9 +102,7 @@ class MaildirDelivery:
         self._batcher = batcher
         self._draft = draft
         self._buffered = 0
-        self._writing: Deferred[None] | None = (
-            None  # of the octets before, which an executor writes
-        )
+        self._writing: Deferred[None] | None = None  # an executor writes the octets before
         self._over = False
         self._begun = False
 

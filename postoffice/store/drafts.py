@@ -27,6 +27,8 @@ from postoffice.util.atomic_file import replacing, sync_folder
 #: Errors of link() that a copy of the file avoids: the maildrop is on another file system, or the
 #: file has too many names.
 COPIED = (errno.EXDEV, errno.EMLINK)
+#: The same for a file of another owner, which the kernel or a file system may not let us link.
+NO_LINK = (*COPIED, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP)
 #: Errors of copy_file_range() where the file system cannot do it.
 _NO_RANGE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM)
 #: Prefix of an unfinished copy of a message.
@@ -216,9 +218,8 @@ def prepend(draft: Draft, octets: bytes) -> None:
         fd = create(path)
         try:
             copy_text(draft, fd, octets)
-            os.fsync(
-                draft.fd
-            )  # only a sync of this file reports that its octets could not be written
+            # only a sync of the old file reports that its octets could not be written
+            os.fsync(draft.fd)
             os.rename(path, draft.path)
         except BaseException:
             os.close(fd)

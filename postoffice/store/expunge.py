@@ -62,7 +62,7 @@ def lock(
     journal: Journal | None,
     folder: str,
     limit: Limit | None = None,
-    report: set_aside.Report | None = None,
+    report: files.Report | None = None,
 ) -> int:
     """
     Take a maildrop's lock (``files.lock``), and apply a removal that its last holder left.

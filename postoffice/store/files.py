@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import NamedTuple
@@ -38,6 +38,9 @@ LATE = ".unplaced"
 #: Flags with which a folder is opened.
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+#: Writes a line to the log: its level and its text.
+Report = Callable[[str, str], None]
 
 
 class MaildropRef(NamedTuple):
@@ -86,14 +89,8 @@ def open_folder(path: str, dir_fd: int | None = None) -> Iterator[int]:
 
 def prepare(store: str) -> None:
     """Make a store's folder if missing, and check that it is writable.  Raises StartupError."""
-    path, missing = os.path.abspath(store), []
-    while not os.path.lexists(path):
-        missing.append(path)
-        path = os.path.dirname(path)
     try:
-        for path in reversed(missing):
-            make_folder(path)
-            sync_folder(os.path.dirname(path))
+        make_with_parents(os.path.abspath(store))
     except OSError as error:
         raise StartupError(
             f"the store {store} cannot be made: {error}; make it, or give another `path`"
@@ -107,6 +104,24 @@ def prepare(store: str) -> None:
             f"the store {store} cannot be written to; it must belong to the user "
             "that the post office runs as, on a disk that can be written to"
         )
+
+
+def make_with_parents(path: str) -> None:
+    """Make a folder and those above it, as far as they are missing, durably.  Raises OSError."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for path in reversed(missing):
+        make_folder(path)
+        sync_folder(os.path.dirname(path))
+
+
+def names_in(folder: str) -> list[str]:
+    """The names in a folder, sorted; none if there is no folder.  Raises OSError."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(os.listdir(folder))
+    return []
 
 
 def make(folder: str) -> None:
@@ -213,6 +228,15 @@ def lock(folder: str) -> int:
             os.close(fd)
 
 
+def try_lock(fd: int) -> bool:
+    """Lock a file exclusively (flock); False if another holds it."""
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def open_own(path: str, mode: int = os.O_RDWR) -> int:
     """Open a file of ours with mode 0600; created if missing.  Raises OSError."""
     fd = os.open(path, mode | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
@@ -244,7 +268,7 @@ def is_changing(lock: int) -> bool:
     return not stat.S_ISDIR(status.st_mode) and status.st_size > 0
 
 
-def see_to_delay(lock: int | str, delay: float) -> None:
+def check_delay(lock: int | str, delay: float) -> None:
     """
     Raises LoginTooSoon if the last login was less than ``delay`` seconds ago.
 

@@ -12,15 +12,22 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
-from typing import Any
+from typing import TypedDict
 
 from postoffice.store import drafts, maildir, queue_files
 from postoffice.store.drafts import Draft
+from postoffice.store.files import Report, try_lock
 from postoffice.store.journal.segments import create
 from postoffice.store.names import uidl_of_file
-from postoffice.store.set_aside import Report
 from postoffice.util.atomic_file import sync_folder
+
+
+class Intent(TypedDict):
+    """What is in the file: paths in the store, and names."""
+
+    letters: list[tuple[str, str]]  # the maildrop and the file name of each letter
+    marks: list[tuple[str, str]]  # the file name and the text of each mark
+    removed: list[str]  # the message and its marks, if the message leaves the queue
 
 
 def write(draft: Draft) -> int:
@@ -32,7 +39,7 @@ def write(draft: Draft) -> int:
     folder = os.path.dirname(draft.intent)
     store = folder[: -len(queue_files.INTENTS) - 1]
     those = (draft, *draft.beside)
-    said = {
+    said: Intent = {
         "letters": [
             (ref.path[len(store) + 1 :], one.final_name)
             for one in those
@@ -72,12 +79,10 @@ def settle(store: str, report: Report) -> None:
     for name in sorted(os.listdir(folder)):
         path = f"{folder}/{name}"
         with open(path, "rb") as file:
-            try:
-                flock(file, LOCK_EX | LOCK_NB)
-            except BlockingIOError:  # another process is at work
+            if not try_lock(file.fileno()):  # another process is at work
                 continue
             try:
-                said = json.loads(file.read())
+                said: Intent | None = json.loads(file.read())
             except ValueError:  # cut off while it was written: nothing else was done
                 said = None
             if said is not None and not _is_done(store, said):
@@ -86,7 +91,7 @@ def settle(store: str, report: Report) -> None:
             forget(path)
 
 
-def _is_done(store: str, said: dict[str, Any]) -> bool:
+def _is_done(store: str, said: Intent) -> bool:
     """Whether the last step was taken."""
     if said["removed"]:
         return not os.path.lexists(f"{store}/{said['removed'][0]}")
@@ -94,7 +99,7 @@ def _is_done(store: str, said: dict[str, Any]) -> bool:
     return all(os.path.lexists(f"{marks}/{name}") for name, _ in said["marks"])
 
 
-def _settle(store: str, said: dict[str, Any]) -> None:
+def _settle(store: str, said: Intent) -> None:
     there: list[str] = []
     for maildrop, name in said["letters"]:
         subpath = maildir.subpaths(f"{store}/{maildrop}").get(uidl_of_file(name))

@@ -365,8 +365,8 @@ class MailQueue:
     async def repair(self) -> list[Finding]:
         folders = (queue_files.MESSAGES, queue_files.MARKS)
         paths = [f"{self._store}/{folder}" for folder in folders]
-        found = [await self._executor.run(maintenance.look_aside, path, True) for path in paths]
-        return [one for those in found for one in those if one.mended]
+        check, run = maintenance.check_set_aside, self._executor.run
+        return [one for path in paths for one in await run(check, path, True) if one.mended]
 
     async def usage(self) -> tuple[int, int]:
         return self._messages, self._octets

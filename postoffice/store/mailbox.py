@@ -105,10 +105,10 @@ class OpenMaildir:
         try:
             lock = expunge.lock(self._context.journal, self._folder, limit, self._context.report)
         except MaildropLocked:  # LoginTooSoon goes first: such a login neither waits nor takes over
-            files.see_to_delay(f"{self._folder}/{files.LOCK}", login_delay)
+            files.check_delay(f"{self._folder}/{files.LOCK}", login_delay)
             raise
         try:
-            files.see_to_delay(lock, login_delay)
+            files.check_delay(lock, login_delay)
             remembered = self._listings.get(self._folder)
             snapshot = maildir.scan(self._folder, self._sizes, remembered, limit)
             if limit is not None and snapshot.twins and snapshot is not remembered:
@@ -128,7 +128,7 @@ class OpenMaildir:
             raise
 
     def _part(self, snapshot: Snapshot) -> int:
-        return oddities.part(self._folder, snapshot.entries, snapshot.twins)
+        return oddities.separate(self._folder, snapshot.entries, snapshot.twins)
 
     def _tell(self, snapshot: Snapshot, known: Sequence[OddFile]) -> None:
         """Log that files are not served, if any are new: one line, however many files."""

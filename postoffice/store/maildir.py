@@ -21,7 +21,7 @@ from postoffice.store import vault as vaults
 from postoffice.store.files import FULL, READ, failures, open_folder, open_plain
 from postoffice.store.listing_cache import MeasuredSizes, Snapshot
 from postoffice.store.names import Measured
-from postoffice.store.oddities import NotServed, OddFile, see_to_compression
+from postoffice.store.oddities import NotServed, OddFile, check_compression
 from postoffice.store.pace import Limit, TakesLong
 from postoffice.store.quota import maildirsize
 from postoffice.store.size_cache import SizeCache
@@ -187,7 +187,7 @@ def _entry(
 def _measure(path: str, sizes_on_disk: SizeCache) -> Measured:
     fd, status = open_plain(path)
     try:
-        see_to_compression(fd)
+        check_compression(fd)
         measured = measure(fd)
     finally:
         os.close(fd)

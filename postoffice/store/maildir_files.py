@@ -25,7 +25,8 @@ from postoffice.interfaces import (
     Piece,
     Step,
 )
-from postoffice.store import files, maintenance, merge, names, snapshot
+from postoffice.interfaces.maintenance import no_progress
+from postoffice.store import files, merge, names, snapshot
 from postoffice.store.journal.journal import Journal
 from postoffice.store.transfer import export_maildrop, import_gone, import_maildrop
 from postoffice.store.transfer.import_writer import ImportWriter
@@ -41,7 +42,7 @@ class MaildirFiles:
     _journal: Journal
     _hostname: str
     _undelete: float
-    _most: int | None
+    _vault_limit: int | None
 
     def _folder(self, name: str) -> str:
         return f"{self._path}/{names.folder_of(name)}"
@@ -79,21 +80,21 @@ class MaildirFiles:
     async def bring_in(
         self, name: str, source: ImportSource, step: Step | None = None
     ) -> ImportResult:
-        bring_in = partial(import_maildrop.bring_in, step=step or maintenance.unheard)
+        bring_in = partial(import_maildrop.bring_in, step=step or no_progress)
         return await self._executor.run(
             bring_in, self._folder(name), source, self._journal, self._hostname
         )
 
     async def remove_gone(self, name: str, listed: Collection[str], dry: bool) -> int:
-        keep, most = bool(self._undelete), self._most
-        remove = partial(import_gone.remove_gone, keep=keep, dry=dry, most=most)
+        keep, vault_limit = bool(self._undelete), self._vault_limit
+        remove = partial(import_gone.remove_gone, keep=keep, dry=dry, vault_limit=vault_limit)
         return await self._executor.run(remove, self._folder(name), listed, self._journal)
 
     async def take_out(
         self, name: str, target: ExportTarget, step: Step | None = None
     ) -> ExportResult:
         await self.settle()
-        take_out = partial(export_maildrop.take_out, step=step or maintenance.unheard)
+        take_out = partial(export_maildrop.take_out, step=step or no_progress)
         return await self._executor.run(take_out, self._folder(name), target)
 
     def import_writer(self, name: str, age_real: bool) -> ImportWriter:

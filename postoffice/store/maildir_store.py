@@ -35,6 +35,7 @@ from postoffice.interfaces import (
     Step,
     VaultSession,
 )
+from postoffice.interfaces.maintenance import no_progress
 from postoffice.model.address import Account, Quota
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import TemporaryFailure
@@ -65,6 +66,7 @@ from postoffice.store.delivery import MaildropCache
 from postoffice.store.drafts import Draft
 from postoffice.store.figures import StoreFigures
 from postoffice.store.journal import filesystem
+from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.redo import journal_of
 from postoffice.store.journal.segments import SEGMENT
 from postoffice.store.listing_cache import ListingCache, MeasuredSizes, Snapshot
@@ -144,7 +146,7 @@ class MaildirStore(MaildirFiles):
         self._sizes = MeasuredSizes()
         self._listings = ListingCache()
         self._undelete = undelete
-        self._most = undelete_size
+        self._vault_limit = undelete_size
         self._sweep = Sweep(path, executor, clock, undelete, undelete_size)
         self.figures.sweep = self._sweep
         failed = partial(self._failed, "sweeping the store failed")
@@ -160,23 +162,14 @@ class MaildirStore(MaildirFiles):
         durability = await self._executor.run(self._begin)
         journal = self._journal if durability == filesystem.JOURNAL else None
         enforcement = QuotaEnforcement(
-            journal, self._sizes, bool(self._undelete), self._levels, most=self._most
+            journal, self._sizes, bool(self._undelete), self._levels, vault_limit=self._vault_limit
         )
         self._notices = QuotaNotices(
             self._executor, enforcement, self.begin, self._hostname, self._letter
         )
-        here: Committer = ThreadCommitter(self._executor, journal, enforcement)
-        small = here
-        if self._make_child_process is not None:
-            keep = bool(self._undelete)
-            arguments = (self._path, durability, keep, self._levels, self._segment, self._most)
-            self._store_process = self._make_child_process(
-                "store", StoreProcess, *arguments, memory=BATCHES * AREA
-            )
-            self.figures.process = self._store_process
-            small = ProcessCommitter(self._store_process, here, enforcement.notices, self._report)
+        here = ThreadCommitter(self._executor, journal, enforcement)
+        small = self._small_committer(durability, here, enforcement)
         self._batcher = Batcher(small, here, self._committed, self.queue.doubt, self.figures)
-        large = self._journal.large if journal else ""
         self._deliveries = Deliveries(
             self._path,
             self._executor,
@@ -184,28 +177,48 @@ class MaildirStore(MaildirFiles):
             self._maildrops,
             self.queue,
             self._batcher,
-            large,
+            self._journal.large if journal else "",
             self._incoming,
             self._floor,
         )
-        commits = RemovalCommits(self._executor, journal) if journal else None
-        pace = Pace(self._clock.seconds, os.stat(self._path).st_dev)
-        self.queue.start(commits, self._batcher, pace)
-        self._context = StoreContext(
+        self._context = self._make_context(journal)
+        self.queue.start(self._context.commits, self._batcher, self._context.pace)
+        if self._journal.active:
+            self._checkpointing.start()
+        self._sweeping.start(now=True)
+
+    def _small_committer(
+        self, durability: str, here: Committer, enforcement: QuotaEnforcement
+    ) -> Committer:
+        """What commits small messages: the store process, or ``here`` if there is none."""
+        if self._make_child_process is None:
+            return here
+        self.figures.process = self._store_process = self._make_child_process(
+            "store",
+            StoreProcess,
+            self._path,
+            durability,
+            bool(self._undelete),
+            self._levels,
+            self._segment,
+            self._vault_limit,
+            memory=BATCHES * AREA,
+        )
+        return ProcessCommitter(self._store_process, here, enforcement.notices, self._report)
+
+    def _make_context(self, journal: Journal | None) -> StoreContext:
+        return StoreContext(
             self._executor,
             self._sizes,
             self._listings,
             self._clock,
-            pace,
+            Pace(self._clock.seconds, os.stat(self._path).st_dev),
             self._report,
             journal,
-            commits,
+            RemovalCommits(self._executor, journal) if journal else None,
             self._undelete,
-            self._most,
+            self._vault_limit,
         )
-        if self._journal.active:
-            self._checkpointing.start()
-        self._sweeping.start(now=True)
 
     def _committed(self, drafts: Sequence[Draft]) -> None:
         self._notices.tell()
@@ -294,21 +307,18 @@ class MaildirStore(MaildirFiles):
         return len(snapshot.entries), snapshot.entries.octets
 
     async def discard(self, name: str, keep: bool) -> str:
-        ref = names.folder_of(name)
         try:
-            return await self._executor.run(self._discard, ref, keep)
+            return await self._executor.run(self._discard, names.folder_of(name), keep)
         finally:
             self._listings.forget(self._folder(name))
             self._maildrops.forget(self._folder(name))
 
-    def _discard(self, ref: str, keep: bool) -> str:
+    def _discard(self, subpath: str, keep: bool) -> str:
         with files.failures(self._path):
-            return cleanup.discard(self._path, ref, keep, self._journal.quiet)
+            return cleanup.discard(self._path, subpath, keep, self._journal.quiet)
 
     async def holdings(self, step: Step | None = None) -> list[MaildropUsage]:
-        return await self._executor.run(
-            maintenance.holdings, self._path, step or maintenance.unheard
-        )
+        return await self._executor.run(maintenance.holdings, self._path, step or no_progress)
 
     async def strays(self) -> list[Finding]:
         return await self._executor.run(self._strays)
@@ -319,8 +329,10 @@ class MaildirStore(MaildirFiles):
     async def purge(
         self, name: str, which: PurgeCriteria, dry: bool, step: Step | None = None
     ) -> tuple[int, int]:
-        keep, step = bool(self._undelete), step or maintenance.unheard
-        purge = partial(maintenance.purge, keep=keep, dry=dry, most=self._most, step=step)
+        keep, step = bool(self._undelete), step or no_progress
+        purge = partial(
+            maintenance.purge, keep=keep, dry=dry, vault_limit=self._vault_limit, step=step
+        )
         return await self._executor.run(purge, self._folder(name), which, self._context.journal)
 
     async def vault_sessions(self, name: str) -> list[VaultSession]:
@@ -344,7 +356,12 @@ class MaildirStore(MaildirFiles):
     def _expire(self, name: str, keep: KeepTimes, dry: bool) -> tuple[int, int]:
         journal, undelete = self._context.journal, bool(self._undelete)
         gone = retention.expire(
-            self._folder(name), keep, journal, undelete=undelete, dry=dry, most=self._most
+            self._folder(name),
+            keep,
+            journal,
+            undelete=undelete,
+            dry=dry,
+            vault_limit=self._vault_limit,
         )
         octets = sum(entry.size for entry in gone)
         if gone and not dry:
@@ -354,7 +371,7 @@ class MaildirStore(MaildirFiles):
     async def verify(
         self, name: str, quota: Quota, repair: bool, step: Step | None = None
     ) -> list[Finding]:
-        look = partial(maintenance.verify, repair=repair, step=step or maintenance.unheard)
+        look = partial(maintenance.verify, repair=repair, step=step or no_progress)
         return await self._executor.run(look, self._folder(name), quota)
 
     async def sweep(self) -> None:

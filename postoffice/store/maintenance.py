@@ -15,14 +15,25 @@ from contextlib import suppress
 from functools import partial
 
 from postoffice.interfaces import Finding, MaildropUsage, PurgeCriteria, Step, VaultSession
+from postoffice.interfaces.maintenance import no_progress
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropLocked, TemporaryFailure
 from postoffice.model.listing import Entry
-from postoffice.store import cleanup, expunge, fetch_log, files, maildir, names, set_aside
+from postoffice.store import (
+    cleanup,
+    expunge,
+    fetch_log,
+    files,
+    maildir,
+    maildrop_folders,
+    names,
+    set_aside,
+)
 from postoffice.store import vault as vaults
 from postoffice.store.journal.journal import UNREADABLE, Journal
 from postoffice.store.listing_cache import MeasuredSizes
-from postoffice.store.oddities import NotServed, see_to_compression
+from postoffice.store.names import Measured
+from postoffice.store.oddities import NotServed, check_compression
 from postoffice.store.quota import maildirsize, usage_file
 from postoffice.store.quota.notices import trim
 from postoffice.store.text import measure
@@ -30,20 +41,16 @@ from postoffice.store.text import measure
 #: The session's name, in the vault, of purged messages.
 PURGE = "purge"
 #: The text of findings about a folder that no account can have.
-ASTRAY = "nobody can collect from it; rename it to DOMAIN/LOCALPART"
+ASTRAY = "no client can fetch mail from it; rename it to DOMAIN/LOCALPART"
 #: The text of a finding about segments that were put away.
 KEPT = "check the disk, and remove the folder when nothing is missing"
 #: Seconds after which a maildrop without new, cur or tmp is no longer being created.
 JUST_MADE = 60
 
 
-def unheard(done: int, of: int) -> None:
-    """The default ``step``: reports no progress."""
-
-
-def holdings(store: str, step: Step = unheard) -> list[MaildropUsage]:
+def holdings(store: str, step: Step = no_progress) -> list[MaildropUsage]:
     """The usage of each maildrop in the store, with or without an account."""
-    folders = dict.fromkeys(cleanup.maildrops(store) + set_aside.maildrops(store))
+    folders = dict.fromkeys(maildrop_folders.maildrops(store) + set_aside.maildrops(store))
     found = []
     for number, folder in enumerate(folders, 1):
         if names.is_maildrop(folder):
@@ -80,13 +87,13 @@ def strays(store: str) -> list[Finding]:
         Finding(folder, "segments of the journal that the disk failed to read; " + KEPT, False)
         for folder in sorted(glob.glob(f"{glob.escape(store)}/{files.JOURNAL}/{UNREADABLE}/*"))
     ]
-    for domain in cleanup.domains(store):
-        if _looks_like_one(domain):
+    for domain in maildrop_folders.domains(store):
+        if _looks_like_a_maildrop(domain):
             found.append(
-                Finding(domain, "a maildrop that lies in no domain's folder; " + ASTRAY, False)
+                Finding(domain, "a maildrop that is in no domain's folder; " + ASTRAY, False)
             )
             continue
-        for folder in cleanup.maildrops_of(domain):
+        for folder in maildrop_folders.maildrops_of(domain):
             if not names.is_maildrop(folder):
                 found.append(
                     Finding(folder, "no account can have a folder of this name; " + ASTRAY, False)
@@ -94,7 +101,7 @@ def strays(store: str) -> list[Finding]:
     return found
 
 
-def _looks_like_one(folder: str) -> bool:
+def _looks_like_a_maildrop(folder: str) -> bool:
     return any(os.path.isdir(f"{folder}/{box}") for box in ("new", "cur"))
 
 
@@ -105,13 +112,13 @@ def purge(
     *,
     keep: bool,
     dry: bool,
-    most: int | None = None,
-    step: Step = unheard,
+    vault_limit: int | None = None,
+    step: Step = no_progress,
 ) -> tuple[int, int]:
     """
     Remove messages; return how many, and their octets.  ``dry``: only count them.
 
-    ``keep``: they go into the vault, which may hold ``most`` octets (``vault.trim``).
+    ``keep``: they go into the vault, which may hold ``vault_limit`` octets (``vault.trim``).
     Raises MaildropLocked while a session runs, TemporaryFailure.
     """
     with files.failures(folder):
@@ -125,7 +132,7 @@ def purge(
             if not dry:
                 session, whole = PURGE if keep else "", snapshot.whole(going)
                 if expunge.take_out(journal, lock, folder, whole, session, step):
-                    trim(folder, most)
+                    trim(folder, vault_limit)
             return len(going), sum(sizes)
         finally:
             os.close(lock)
@@ -179,28 +186,22 @@ def bring_back(folder: str, session: str, since: float, journal: Journal) -> int
             os.close(lock)
 
 
-def verify(folder: str, limit: Quota, *, repair: bool, step: Step = unheard) -> list[Finding]:
-    """
-    Check each file of a maildrop; return what is wrong, and whether it was repaired.
-    """
-    found = look_aside(folder, repair)
+def verify(folder: str, limit: Quota, *, repair: bool, step: Step = no_progress) -> list[Finding]:
+    """Check each file of a maildrop; return what is wrong, and whether it was repaired."""
+    found = check_set_aside(folder, repair)
     if not os.path.isdir(folder):
         if os.path.lexists(folder):
             found.append(Finding(folder, "no folder can be found there; it gets no mail", False))
         return found
-    for look in (_folders, partial(_messages, step), _leftovers):
+    for look in (_folders, partial(_messages, step), _leftovers, partial(_quota, limit)):
         try:
             found += look(folder, repair)
         except OSError as error:
-            found.append(_hidden(folder, error))
-    try:
-        found += _quota(folder, limit, repair)
-    except OSError as error:
-        found.append(_hidden(folder, error))
+            found.append(_not_examined(folder, error))
     return found
 
 
-def look_aside(folder: str, repair: bool) -> list[Finding]:
+def check_set_aside(folder: str, repair: bool) -> list[Finding]:
     """Report what is set aside; ``repair``: retry it, unless a session holds the lock."""
     mended: list[Finding] = []
     try:
@@ -212,10 +213,10 @@ def look_aside(folder: str, repair: bool) -> list[Finding]:
                 mended.append(Finding(set_aside.home(folder), f"{before[what]} {what}", True))
         return set_aside.findings(folder) + mended
     except OSError as error:
-        return [_hidden(folder, error)]
+        return [_not_examined(folder, error)]
 
 
-def _hidden(folder: str, error: OSError) -> Finding:
+def _not_examined(folder: str, error: OSError) -> Finding:
     return Finding(error.filename or folder, f"it cannot be examined: {error.strerror}", False)
 
 
@@ -248,45 +249,50 @@ def _messages(step: Step, folder: str, repair: bool) -> Iterator[Finding]:
 def _message(folder: str, subpath: str, seen: dict[str, str], repair: bool) -> Iterator[Finding]:
     path = f"{folder}/{subpath}"
     try:
-        status = os.stat(path, follow_symlinks=False)
-        if not stat.S_ISREG(status.st_mode):
-            yield Finding(path, "no regular file; it is not served", False)
-            return
-        fd, status = files.open_plain(path)
+        size, measured = _measured(path)
     except FileNotFoundError:
         return  # fetched and removed meanwhile
-    except OSError as error:
-        yield Finding(path, f"it cannot be read: {error.strerror}; it is not served", False)
-        return
-    try:
-        see_to_compression(fd)
-        measured = measure(fd)
     except NotServed as why:
         yield Finding(path, str(why), False)
         return
     except OSError as error:
-        yield Finding(path, f"it cannot be read: {error.strerror}", False)
+        yield Finding(path, f"it cannot be read: {error.strerror}; it is not served", False)
         return
-    finally:
-        os.close(fd)
     uidl = names.uidl_of_file(os.path.basename(subpath))
     if uidl in seen:
         yield Finding(path, f"the same name as {seen[uidl]}; one of them is served", False)
         return
     seen[uidl] = subpath
-    said = names.sizes_of(os.path.basename(subpath))
+    if wrong := _wrong_sizes(os.path.basename(subpath), size, measured):
+        if repair:
+            os.rename(path, f"{folder}/{names.with_right_sizes(subpath, measured, size)}")
+        yield Finding(path, f"its name says {'; '.join(wrong)}", repair)
+
+
+def _measured(path: str) -> tuple[int, Measured]:
+    """Measure a message; return its octets in the file, too.  Raises NotServed, OSError."""
+    if not stat.S_ISREG(os.stat(path, follow_symlinks=False).st_mode):
+        raise NotServed("no regular file; it is not served")
+    fd, status = files.open_plain(path)
+    try:
+        check_compression(fd)
+        return status.st_size, measure(fd)
+    finally:
+        os.close(fd)
+
+
+def _wrong_sizes(name: str, size: int, measured: Measured) -> list[str]:
+    """What a file's name says of its sizes, where that is wrong."""
+    said = names.sizes_of(name)
     wrong = [
         f"{letter}={told}, but {is_}"
-        for letter, told, is_ in (("S", said.file, status.st_size), ("W", said.wire, measured.wire))
+        for letter, told, is_ in (("S", said.file, size), ("W", said.wire, measured.wire))
         if told is not None and told != is_
     ]
-    believed = names.is_ours(os.path.basename(subpath)) and not said.outdated
+    believed = names.is_ours(name) and not said.outdated
     if believed and said.downgraded != measured.downgraded:
         wrong.append(f"{_downgraded(said.downgraded)}, but {_downgraded(measured.downgraded)}")
-    if wrong:
-        if repair:
-            os.rename(path, f"{folder}/{names.with_right_sizes(subpath, measured, status.st_size)}")
-        yield Finding(path, f"its name says {'; '.join(wrong)}", repair)
+    return wrong
 
 
 def _downgraded(size: int | None) -> str:
@@ -299,7 +305,7 @@ def _leftovers(folder: str, repair: bool) -> Iterator[Finding]:
         yield Finding(f"{folder}/tmp", f"{found} leftovers of deliveries that failed", repair)
 
 
-def _quota(folder: str, limit: Quota, repair: bool) -> Iterator[Finding]:
+def _quota(limit: Quota, folder: str, repair: bool) -> Iterator[Finding]:
     path = f"{folder}/{usage_file.FILE}"
     if os.path.isdir(path) and not os.path.islink(path):
         if repair:

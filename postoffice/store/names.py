@@ -30,6 +30,7 @@ _IMPORTED = re.compile(r",U=([A-Za-z0-9._-]{1,70}|~[A-Za-z0-9_-]{2,94}),O=(\d{1,
 _AS_IT_IS = re.compile(r"[A-Za-z0-9._-]{1,70}\Z")
 #: What is imported is listed before all that arrived here: its keys are below those of any time.
 _BEFORE = 2 * 10**18
+_FLAGS = frozenset("DFPRST")
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._+-=")
 
 _count = count()
@@ -77,9 +78,14 @@ def _unplain(name: str) -> str:
     return octets.decode("utf-8", "surrogatepass")
 
 
+def flags_of(name: str) -> str:
+    """The Maildir flags in a file's name, as far as they mean the same everywhere, in order."""
+    return "".join(sorted(_FLAGS.intersection(name.partition(":2,")[2])))
+
+
 def is_seen(name: str) -> bool:
     """Whether the Maildir flag S says that the message was read."""
-    return "S" in name.rpartition(":2,")[2] if ":2," in name else False
+    return "S" in flags_of(name)
 
 
 def new_name(hostname: str) -> str:

@@ -36,7 +36,7 @@ class NotServed(Exception):
     """A file cannot be served; the text says why."""
 
 
-def see_to_compression(fd: int) -> None:
+def check_compression(fd: int) -> None:
     """Raises NotServed if a file is compressed: a client could not read it."""
     beginning = os.pread(fd, 16, 0)
     for name, magic in _COMPRESSED.items():
@@ -52,7 +52,7 @@ def with_twins(entries: Sequence[Entry], twins: Sequence[Entry]) -> Sequence[Ent
     return [*entries, *(twin for twin in twins if twin.uidl in going)]
 
 
-def part(folder: str, entries: Sequence[Entry], twins: Sequence[Entry]) -> int:
+def separate(folder: str, entries: Sequence[Entry], twins: Sequence[Entry]) -> int:
     """
     Rename each twin that holds another message, so that it gets a UIDL; return how many.
 
@@ -64,22 +64,22 @@ def part(folder: str, entries: Sequence[Entry], twins: Sequence[Entry]) -> int:
     for entry in entries:
         if entry.uidl in served:
             served[entry.uidl] = entry.name
-    parted = 0
+    separated = 0
     for twin in twins:
         if _base(served[twin.uidl]) == _base(twin.name):
             continue
         with suppress(OSError):  # it was moved, or we may not read or rename it
             if not _is_same(f"{folder}/{served[twin.uidl]}", f"{folder}/{twin.name}"):
-                os.rename(f"{folder}/{twin.name}", f"{folder}/{_parted(twin.name)}")
-                parted += 1
-    return parted
+                os.rename(f"{folder}/{twin.name}", f"{folder}/{_with_random_part(twin.name)}")
+                separated += 1
+    return separated
 
 
 def _base(subpath: str) -> str:
     return subpath.rpartition("/")[2].partition(":")[0]
 
 
-def _parted(subpath: str) -> str:
+def _with_random_part(subpath: str) -> str:
     """A new name: the time stays, and a new random part after a comma makes the UIDL unique."""
     name, colon, flags = subpath.partition(":")
     return f"{name},R={secrets.token_hex(4)}{colon}{flags}"

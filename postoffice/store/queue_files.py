@@ -22,7 +22,7 @@ from postoffice.model.queued_message import FOOTER, NotQueued, QueuedMessage
 from postoffice.store import files, names, set_aside
 from postoffice.store.drafts import QueueRemoval
 from postoffice.store.expunge import SharedTicket
-from postoffice.store.files import failure, failures, make_folder, open_plain
+from postoffice.store.files import failure, failures, make_folder, names_in, open_plain
 from postoffice.store.journal.records import RemoveRecord
 from postoffice.store.journal.segments import create
 from postoffice.util.atomic_file import sync_folder
@@ -306,6 +306,4 @@ def _why(path: str) -> str:
 
 def _names(folder: str) -> list[str]:
     """The names in a folder, the oldest message first."""
-    with suppress(FileNotFoundError):
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    return []
+    return [name for name in names_in(folder) if not name.startswith(".")]

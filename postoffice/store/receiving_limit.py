@@ -34,14 +34,14 @@ class ReceivingLimit:
     def add(self, network: str, own: int, size: int) -> None:
         """Count ``size`` more octets of a message that has ``own`` so far.  Raises NoSpace."""
         if self._most:
-            self._see_to(self.octets, own, size, self._most)
+            self._check(self.octets, own, size, self._most)
             if network:
-                self._see_to(self._networks[network], own, size, self._most // SHARES)
+                self._check(self._networks[network], own, size, self._most // SHARES)
         self.octets += size
         if network:
             self._networks[network] += size
 
-    def _see_to(self, octets: int, own: int, size: int, most: int) -> None:
+    def _check(self, octets: int, own: int, size: int, most: int) -> None:
         if octets + size > most and octets > own:
             raise NoSpace(
                 f"refused: {octets} octets of messages are being received, as many as "

@@ -116,7 +116,7 @@ class Removal:
         expunge.apply(ticket, self._lock, self._folder, entries, self._vault)
 
     def _trim(self) -> None:
-        trim(self._folder, self._context.most)
+        trim(self._folder, self._context.vault_limit)
 
     async def _remove_few(self, journal: Journal, entries: Sequence[Entry]) -> None:
         """As ``expunge.remove``; only the journal's sync runs on another thread."""
@@ -133,7 +133,7 @@ class Removal:
         here = pace.quick and not maildirsize.is_counted(folder)
         with suppress(TemporaryFailure):  # it is committed: the next checkpoint tries again
             await self._do(here, self._apply, ticket, entries)
-        if self._vault and not (here and vaults.is_within(folder, self._context.most)):
+        if self._vault and not (here and vaults.is_within(folder, self._context.vault_limit)):
             await self._run(self._trim)
 
     async def _do(self, here: bool, function: Callable[..., T], *args: object) -> T:

@@ -27,12 +27,12 @@ def expire(
     *,
     undelete: bool,
     dry: bool,
-    most: int | None = None,
+    vault_limit: int | None = None,
 ) -> list[Entry]:
     """
     Remove the expired messages of a maildrop; return them.  ``dry``: only return them.
 
-    ``undelete``: they go into the vault, which may hold ``most`` octets (``vault.trim``).
+    ``undelete``: they go into the vault, which may hold ``vault_limit`` octets (``vault.trim``).
     It looks without the lock first, so that no login is refused if nothing has
     expired.  Raises MaildropLocked while a session holds the lock, TemporaryFailure.
     """
@@ -41,19 +41,19 @@ def expire(
             return []
         going, _ = _due(folder, keep)
         if going and not dry:
-            going = _take_out(folder, keep, journal, undelete, most)
+            going = _take_out(folder, keep, journal, undelete, vault_limit)
         return going
 
 
 def _take_out(
-    folder: str, keep: KeepTimes, journal: Journal | None, undelete: bool, most: int | None
+    folder: str, keep: KeepTimes, journal: Journal | None, undelete: bool, vault_limit: int | None
 ) -> list[Entry]:
     lock = expunge.lock(journal, folder)
     try:
         going, snapshot = _due(folder, keep)  # again: a session may have removed some
         session = EXPIRE if undelete else ""
         if expunge.take_out(journal, lock, folder, snapshot.whole(going), session):
-            trim(folder, most)
+            trim(folder, vault_limit)
         return going
     finally:
         os.close(lock)
@@ -85,7 +85,7 @@ def _arrived(folder: str, entry: Entry, record: FetchRecord) -> float:
     """When a message arrived: the latest of all times we know, so that it never expires early."""
     try:
         written = os.stat(f"{folder}/{entry.name}", follow_symlinks=False).st_mtime
-    except FileNotFoundError:  # it is being moved: next time
+    except FileNotFoundError:  # it is being moved: the next run looks again
         return float("inf")
     return max(_named(entry), written, record.back.get(entry.uidl, 0.0))
 
@@ -93,7 +93,8 @@ def _arrived(folder: str, entry: Entry, record: FetchRecord) -> float:
 def collect(
     folder: str, entries: Sequence[Entry], device: str, devices: frozenset[str] | None
 ) -> Sequence[Entry]:
-    """Record that a device fetched messages; return those that all ``devices`` have.
+    """
+    Record that a device fetched messages; return those that all ``devices`` have fetched.
 
     Raises TemporaryFailure.
     """

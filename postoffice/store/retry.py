@@ -35,7 +35,7 @@ def retry(folder: str) -> list[str]:
     return wrong
 
 
-def retry_all(store: str, report: set_aside.Report) -> None:
+def retry_all(store: str, report: files.Report) -> None:
     """Retry in all maildrops, and report what is still set aside."""
     for folder in set_aside.maildrops(store):
         try:

@@ -14,15 +14,14 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
 from postoffice.interfaces import Finding
-from postoffice.store.files import JOURNAL, LATE, make_folder
+from postoffice.store.files import JOURNAL, LATE, make_with_parents
 from postoffice.store.journal.segments import create
 from postoffice.store.names import uidl_of_file
-from postoffice.util.atomic_file import sync_folder
 
 _PIECE = 1 << 20
 _PART = ".new"  # what ``create`` has not finished
@@ -57,13 +56,13 @@ def keep_text(folder: str, name: str, text: Iterable[bytes], why: str, session: 
     """Set a message aside, for the maildrop or a session's folder of the vault.  Raises OSError."""
     box = f"keep/{session}" if session else "place"
     _create(folder, f"{box}/{name}", text)
-    _say(folder, why)
+    _write_why(folder, why)
 
 
 def keep_removal(folder: str, uidls: Iterable[str], session: str, why: str) -> None:
     """Set a removal aside; its messages are left out of listings.  Raises OSError."""
-    _create(folder, f"remove/{secrets.token_hex(8)}", [_said(uidls, session)])
-    _say(folder, why)
+    _create(folder, f"remove/{secrets.token_hex(8)}", [_encoded(uidls, session)])
+    _write_why(folder, why)
 
 
 def pieces(path: str) -> Iterator[bytes]:
@@ -73,7 +72,7 @@ def pieces(path: str) -> Iterator[bytes]:
             yield piece
 
 
-def _said(uidls: Iterable[str], session: str) -> bytes:
+def _encoded(uidls: Iterable[str], session: str) -> bytes:
     return json.dumps({"names": list(uidls), "vault": session}).encode()
 
 
@@ -81,7 +80,7 @@ def _create(folder: str, name: str, text: Iterable[bytes]) -> None:
     path = f"{home(folder)}/{name}"
     octets = list(text) if not isinstance(text, Iterator) else text
     for again in (True, True, False):
-        _make(os.path.dirname(path))
+        make_with_parents(os.path.dirname(path))
         try:
             create(path, octets)
             return
@@ -90,17 +89,7 @@ def _create(folder: str, name: str, text: Iterable[bytes]) -> None:
                 raise
 
 
-def _make(path: str) -> None:
-    missing = []
-    while not os.path.isdir(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    for path in reversed(missing):
-        make_folder(path)
-        sync_folder(os.path.dirname(path))
-
-
-def _say(folder: str, why: str) -> None:
+def _write_why(folder: str, why: str) -> None:
     with suppress(OSError), open(f"{home(folder)}/why", "wb") as file:
         file.write(os.fsencode(why))
 
@@ -189,7 +178,7 @@ def why(folder: str) -> str:
 
 def change(one: WaitingRemoval, left: Iterable[str]) -> None:
     """Rewrite a removal: only ``left`` is not removed yet.  Raises OSError."""
-    create(one.path, [_said(left, one.vault)])
+    create(one.path, [_encoded(left, one.vault)])
 
 
 def forget(folder: str, uidls: Iterable[str]) -> None:
@@ -223,7 +212,3 @@ def _names(folder: str) -> list[str]:
         with suppress(FileNotFoundError):
             return os.listdir(folder)
     return []
-
-
-#: Writes a line to the log: its level and its text.
-Report = Callable[[str, str], None]

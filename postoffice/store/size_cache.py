@@ -37,14 +37,14 @@ class SizeCache:
 
     def get(self, status: os.stat_result) -> Measured | None:
         """The sizes of a file with this status, or None."""
-        measured = self._all().get(_look(status))
+        measured = self._all().get(_stamp(status))
         if measured is not None:
-            self._now[_look(status)] = measured
+            self._now[_stamp(status)] = measured
         return measured
 
     def set(self, status: os.stat_result, measured: Measured) -> None:
         """Keep the sizes of a file."""
-        self._now[_look(status)] = measured
+        self._now[_stamp(status)] = measured
         self._fresh = True
 
     def keep(self, messages: int) -> None:
@@ -57,12 +57,12 @@ class SizeCache:
         if not self._fresh:
             return
         self._fresh = False
-        sizes_on_disk = self._all() | self._now
-        if len(sizes_on_disk) > 2 * messages + SPARE:
-            sizes_on_disk = self._now
+        kept = self._all() | self._now
+        if len(kept) > 2 * messages + SPARE:
+            kept = self._now
         path = f"{self._folder}/{FILE}"
         part = f"{self._folder}/tmp/{FILE}.{os.getpid()}.{get_ident()}"
-        lines = "".join(map(_line, sizes_on_disk.items())).encode("ascii")
+        lines = "".join(map(_line, kept.items())).encode("ascii")
         new = replacing(path, part, open_own, sync=False)
         with suppress(OSError), new as fd, open(fd, "wb", closefd=False) as file:
             file.truncate()
@@ -79,24 +79,22 @@ class SizeCache:
             with open(fd, encoding="ascii") as file:
                 if status.st_size > MAXIMUM:
                     return {}
-                return dict(
-                    sizes_on_disk for line in file if (sizes_on_disk := _noted(line)) is not None
-                )
+                return dict(pair for line in file if (pair := _parsed(line)) is not None)
         except (OSError, ValueError):
             return {}
 
 
-def _look(status: os.stat_result) -> _Stamp:
+def _stamp(status: os.stat_result) -> _Stamp:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _line(sizes_on_disk: tuple[_Stamp, Measured]) -> str:
-    (inode, size, mtime), (wire, downgraded) = sizes_on_disk
+def _line(pair: tuple[_Stamp, Measured]) -> str:
+    (inode, size, mtime), (wire, downgraded) = pair
     said = "-" if downgraded is None else f"{DOWNGRADED}{downgraded}"
     return f"{inode} {size} {mtime} {wire} {said}\n"
 
 
-def _noted(line: str) -> tuple[_Stamp, Measured] | None:
+def _parsed(line: str) -> tuple[_Stamp, Measured] | None:
     """Parse a line; None if it is of an outdated format.  Raises ValueError."""
     if not line.endswith("\n"):
         raise ValueError("the line is cut off")

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from postoffice.interfaces import Piece
-from postoffice.store import cleanup, drafts, maildir, set_aside, size_cache, vault
-from postoffice.store.files import LOCK, failures
+from postoffice.store import drafts, maildir, maildrop_folders, set_aside, size_cache, vault
+from postoffice.store.files import LOCK, failures, names_in
 from postoffice.store.names import uidl_of_file
 from postoffice.store.quota import usage_file
 
@@ -31,12 +31,11 @@ def folders(store: str) -> list[tuple[str, int]]:
     Includes maildrops of which only the vault is left, and maildrops that are links to
     another place: clients fetch mail from them as from any other.
     """
-    found = set(cleanup.maildrops(store)) | set(cleanup.linked_maildrops(store))
-    found |= set(set_aside.maildrops(store))
-    for domain in cleanup.domains(store):
-        found |= {f"{domain}/{local}" for local in _names(f"{domain}/.vault")}
+    found = {*maildrop_folders.maildrops(store), *set_aside.maildrops(store)}
+    for domain in maildrop_folders.domains(store):
+        found |= {f"{domain}/{local}" for local in names_in(f"{domain}/.vault")}
     return [
-        (folder[len(store) + 1 :], sum(len(_names(f"{folder}/{box}")) for box in ("new", "cur")))
+        (folder[len(store) + 1 :], sum(len(names_in(f"{folder}/{box}")) for box in ("new", "cur")))
         for folder in sorted(found)
     ]
 
@@ -67,7 +66,7 @@ def _messages(store: str, name: str) -> list[Piece]:
     for _ in range(LOOKS):
         before = _stamps(folder)
         for box in ("new", "cur"):
-            for file in _names(f"{folder}/{box}"):
+            for file in names_in(f"{folder}/{box}"):
                 if not file.startswith("."):
                     uidl = uidl_of_file(file)
                     piece = Piece(f"{name}/{box}/{file}", f"{folder}/{box}/{file}", uidl)
@@ -137,8 +136,8 @@ def _kept(store: str, name: str) -> Iterator[Piece]:
             file = os.path.basename(path)
             seen.add((session, file))
             yield Piece(f"{domain}/.vault/{local}/{session}/{file}", path, uidl_of_file(file))
-    for session in _names(there):
-        for file in _names(f"{there}/{session}"):
+    for session in names_in(there):
+        for file in names_in(f"{there}/{session}"):
             if (session, file) not in seen and not file.startswith(drafts.PART):
                 path = f"{there}/{session}/{file}"
                 yield Piece(f"{domain}/.vault/{local}/{session}/{file}", path, uidl_of_file(file))
@@ -146,7 +145,7 @@ def _kept(store: str, name: str) -> Iterator[Piece]:
 
 def removed(store: str) -> Iterator[Piece]:
     """The mail of deleted accounts, in ``.removed``."""
-    for root in (store, *cleanup.domains(store)):
+    for root in (store, *maildrop_folders.domains(store)):
         for where, below, files in os.walk(f"{root}/.removed"):
             below[:] = sorted(one for one in below if one != "tmp")
             for file in sorted(files):
@@ -163,9 +162,3 @@ def _stamp(folder: str) -> int:
         return os.stat(folder).st_mtime_ns
     except OSError:
         return 0
-
-
-def _names(folder: str) -> list[str]:
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(os.listdir(folder))
-    return []

@@ -24,7 +24,8 @@ from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.open_folders import FolderPool
 from postoffice.store.quota.enforcement import Notice, QuotaEnforcement
 
-Report = tuple[str, str]
+#: A line for the log: its level and its text.
+LogLine = tuple[str, str]
 #: A removal from the queue: its record, and the paths of its files.
 RemovalMessage = tuple[RemoveRecord, tuple[str, ...]]
 
@@ -101,7 +102,7 @@ class CommitResult(NamedTuple):
     outcomes: list[Exception | None]
     missed: list[dict[MaildropRef, Exception]]
     notices: list[Notice]
-    reports: list[Report]
+    reports: list[LogLine]
     removed: list[tuple[bool, bool]]
 
 
@@ -119,16 +120,18 @@ class StoreProcess:
         undelete: bool,
         levels: Sequence[int],
         segment: int,
-        most: int | None,
+        vault_limit: int | None,
         memory: mmap,
     ) -> None:
         self._memory = memory
-        self._reports: list[Report] = []
+        self._reports: list[LogLine] = []
         self._pool = FolderPool()
         self._journal = journal_of(store, self._report, segment)
         self._journal.open(durability)
         journal = self._journal if durability == JOURNAL else None
-        self._enforcement = QuotaEnforcement(journal, MeasuredSizes(), undelete, levels, most=most)
+        self._enforcement = QuotaEnforcement(
+            journal, MeasuredSizes(), undelete, levels, vault_limit=vault_limit
+        )
 
     def _report(self, level: str, text: str) -> None:
         self._reports.append((level, text))

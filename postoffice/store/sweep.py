@@ -10,7 +10,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from postoffice.interfaces import Executor
-from postoffice.store import cleanup, vault
+from postoffice.store import cleanup, maildrop_folders, vault
 from postoffice.store.queue_files import MARKS, MESSAGES
 from postoffice.store.quota.notices import trim
 
@@ -24,20 +24,25 @@ class Sweep:
     """
     Sweeps the store at ``path``.
 
-    The vault keeps messages for ``undelete`` seconds, and ``most`` octets of one
+    The vault keeps messages for ``undelete`` seconds, and ``vault_limit`` octets of one
     maildrop (``vault.trim``).
     """
 
     log = Logger("postoffice.store.maildir_store")
 
     def __init__(
-        self, path: str, executor: Executor, clock: IReactorTime, undelete: float, most: int | None
+        self,
+        path: str,
+        executor: Executor,
+        clock: IReactorTime,
+        undelete: float,
+        vault_limit: int | None,
     ) -> None:
         self._path = path
         self._run = executor.run
         self._clock = clock
         self._undelete = undelete
-        self._most = most
+        self._vault_limit = vault_limit
         self.maildrops = -1  # at the last sweep
 
     async def run(self) -> bool:
@@ -49,17 +54,15 @@ class Sweep:
         """
         run = self._run
         swept = 0
-        folders = await run(cleanup.maildrops, self._path)
+        folders = await run(maildrop_folders.maildrops, self._path)
         self.maildrops = len(folders)
         for folder in folders:
             swept += await run(cleanup.sweep, folder, time.time())
             await run(self._trim, folder)
-        for folder in await run(cleanup.linked_maildrops, self._path):
-            swept += await run(cleanup.sweep, folder, time.time())
         for place in (MESSAGES, MARKS):
             swept += await run(cleanup.sweep, f"{self._path}/{place}", time.time())
         await run(cleanup.sweep_removed, self._path, time.time())
-        for domain in await run(cleanup.domains, self._path):
+        for domain in await run(maildrop_folders.domains, self._path):
             await self._empty(domain)
         if swept:
             self.log.info(
@@ -68,9 +71,9 @@ class Sweep:
         return False
 
     def _trim(self, folder: str) -> None:
-        """Count a maildrop's vault again, and remove its oldest files beyond ``most`` octets."""
-        if self._most != 0 and os.path.isdir(vault.path_of(folder)):
-            trim(folder, self._most, anew=True)
+        """Count a maildrop's vault again, and remove its oldest files beyond the limit."""
+        if self._vault_limit != 0 and os.path.isdir(vault.path_of(folder)):
+            trim(folder, self._vault_limit, anew=True)
 
     async def _empty(self, domain: str) -> None:
         while True:

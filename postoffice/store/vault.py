@@ -18,12 +18,12 @@ from typing import NamedTuple
 from postoffice.interfaces import VaultSession
 from postoffice.store import names
 from postoffice.store.drafts import PART
-from postoffice.store.files import FULL, make_folder, open_own
+from postoffice.store.files import FULL, make_folder, names_in, open_own
 from postoffice.store.quota import maildirsize
 from postoffice.util.atomic_file import sync_folder
 
-#: How many files ``empty`` deletes in one call, so that it does not hold a thread for long.
-GENTLY = 500
+#: How many files ``empty`` deletes in one call, so that it does not occupy a thread for long.
+PORTION = 500
 #: A file in a maildrop with the octets in its vault; each line adds.  Never synced: if missing, the
 #: vault is counted.
 FILE = "postoffice.vault"
@@ -31,7 +31,7 @@ FILE = "postoffice.vault"
 LONGEST = 4096
 #: The space of a message on the disk is a multiple of this.
 BLOCK = 4096
-#: The limit of a vault is its maildrop's quota, but LEAST at least; OTHERWISE if there is no quota.
+#: The limit of a vault is its maildrop's quota, and at least LEAST; without a quota, OTHERWISE.
 LEAST, OTHERWISE = 1 << 20, 1 << 30
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -62,7 +62,7 @@ def _sessions(vault: str) -> Iterator[VaultSession]:
     for name, path in _folders(vault):
         when, _, session = name.partition(".")
         sizes = []
-        for message in _names(path):
+        for message in names_in(path):
             with suppress(FileNotFoundError):
                 sizes.append(os.stat(f"{path}/{message}", follow_symlinks=False).st_size)
         yield VaultSession(session, float(when), len(sizes), sum(sizes))
@@ -91,7 +91,7 @@ def bring_back(folder: str, session: str, since: float) -> list[str]:
         when, _, which = name.partition(".")
         if (session and which != session) or float(when) < since:
             continue
-        for message in _names(path):
+        for message in names_in(path):
             box = "cur" if ":" in message else "new"
             with suppress(FileNotFoundError):  # deleted meanwhile
                 os.rename(f"{path}/{message}", f"{folder}/{box}/{message}")
@@ -116,9 +116,9 @@ def empty(domain: str, before: float) -> tuple[int, bool]:
     all: if not, call it again.
     """
     gone = 0
-    for local in _names(f"{domain}/.vault"):
+    for local in names_in(f"{domain}/.vault"):
         vault = f"{domain}/.vault/{local}"
-        for name in _names(vault):
+        for name in names_in(vault):
             if name.startswith(PART):
                 with suppress(OSError):  # a copy that a crash has cut off
                     if os.stat(f"{vault}/{name}").st_mtime < before:
@@ -126,8 +126,8 @@ def empty(domain: str, before: float) -> tuple[int, bool]:
         for name, path in _folders(vault):
             if float(name.partition(".")[0]) >= before:
                 continue
-            for message in _names(path):
-                if gone >= GENTLY:
+            for message in names_in(path):
+                if gone >= PORTION:
                     return gone, False
                 with suppress(FileNotFoundError):
                     os.unlink(f"{path}/{message}")
@@ -158,21 +158,21 @@ def count(folder: str, sizes: Iterable[int]) -> None:
         os.close(fd)
 
 
-def trim(folder: str, most: int | None, *, anew: bool = False) -> Trimmed:
+def trim(folder: str, vault_limit: int | None, *, anew: bool = False) -> Trimmed:
     """
-    Delete the oldest messages of a maildrop's vault beyond ``most`` octets.
+    Delete the oldest messages of a maildrop's vault beyond ``vault_limit`` octets.
 
-    ``most`` 0: no limit; None: as many as the maildrop's quota.  The oldest is the
+    ``vault_limit`` 0: no limit; None: as many as the maildrop's quota.  The oldest is the
     one that was removed first.  A tenth more is deleted than necessary, so that not
     every removal lists the vault.  ``anew``: count the vault first.  Raises OSError.
     """
-    limit = _limit(folder, most)
+    limit = _limit(folder, vault_limit)
     if not limit:
         return NOTHING
     fd = open_own(f"{folder}/{FILE}", os.O_RDWR | os.O_APPEND)
     try:
         flock(fd, LOCK_EX)
-        held = None if anew else _said(os.read(fd, LONGEST + 1))
+        held = None if anew else _sum_of_lines(os.read(fd, LONGEST + 1))
         if held is not None and held <= limit:
             return NOTHING
         return _trim(folder, limit, fd)
@@ -180,17 +180,19 @@ def trim(folder: str, most: int | None, *, anew: bool = False) -> Trimmed:
         os.close(fd)
 
 
-def _limit(folder: str, most: int | None) -> int:
-    return max(maildirsize.octets_of(folder) or OTHERWISE, LEAST) if most is None else most
+def _limit(folder: str, vault_limit: int | None) -> int:
+    if vault_limit is None:
+        return max(maildirsize.octets_of(folder) or OTHERWISE, LEAST)
+    return vault_limit
 
 
-def is_within(folder: str, most: int | None) -> bool:
+def is_within(folder: str, vault_limit: int | None) -> bool:
     """Whether the recorded octets are within the limit: then ``trim`` has nothing to do."""
-    limit = _limit(folder, most)
+    limit = _limit(folder, vault_limit)
     with suppress(OSError):
         fd = os.open(f"{folder}/{FILE}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            held = _said(os.read(fd, LONGEST + 1))
+            held = _sum_of_lines(os.read(fd, LONGEST + 1))
         finally:
             os.close(fd)
         return not limit or (held is not None and held <= limit)
@@ -223,7 +225,7 @@ def _oldest_first(vault: str) -> list[tuple[str, int]]:
     """The path and octets of each message."""
     found = []
     for _, path in sorted(_folders(vault), key=lambda one: float(one[0].partition(".")[0])):
-        for name in sorted(_names(path), key=lambda name: names.order_of(name, 0.0)):
+        for name in sorted(names_in(path), key=lambda name: names.order_of(name, 0.0)):
             with suppress(FileNotFoundError):
                 size = names.sizes_of(name).file
                 if size is None:
@@ -236,7 +238,7 @@ def _on_disk(size: int) -> int:
     return max(-(-size // BLOCK), 1) * BLOCK
 
 
-def _said(text: bytes) -> int | None:
+def _sum_of_lines(text: bytes) -> int | None:
     """The sum of the lines; None if the file is not valid."""
     if not text.endswith(b"\n") or len(text) > LONGEST:
         return None
@@ -250,12 +252,6 @@ def _forget(folder: str) -> None:
     """Delete the recorded octets: the next ``trim`` counts."""
     with suppress(OSError):
         os.unlink(f"{folder}/{FILE}")
-
-
-def _names(folder: str) -> list[str]:
-    with suppress(FileNotFoundError):  # somebody else empties it, or brings it back
-        return os.listdir(folder)
-    return []
 
 
 def ready(vault: str, *, sync: bool) -> str:

@@ -14,7 +14,7 @@ from postoffice.daemon.thread_executor import ThreadExecutor
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import MaildropLocked, TemporaryFailure
-from postoffice.store import batcher, cleanup, drafts, files
+from postoffice.store import batcher, cleanup, drafts, files, maildrop_folders
 from postoffice.store import commit as commit_module
 from postoffice.store import delivery as delivery_module
 from postoffice.store.maildir_store import MaildirStore
@@ -318,7 +318,7 @@ def test_a_domain_on_a_disk_of_its_own_sets_aside_there(root, monkeypatch):
     aside = finish(store.discard(JOE, keep=True))
     assert aside.startswith(str(root / "example.net" / ".removed"))
     assert len(os.listdir(f"{aside}/new")) == 1
-    assert cleanup.maildrops(str(root)) == []
+    assert maildrop_folders.maildrops(str(root)) == []
 
 
 def test_mail_that_is_held_by_a_session_is_not_discarded(root):

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postoffice.interfaces import ExportTarget, ImportSource
+from postoffice.interfaces.maintenance import no_progress
 from postoffice.store import files, maildir, names, text
 from postoffice.store.journal.redo import journal_of
 from postoffice.store.listing_cache import MeasuredSizes
-from postoffice.store.maintenance import unheard
 from postoffice.store.transfer import export_maildrop, import_maildrop
 
 LINES = st.sampled_from(
@@ -80,8 +80,8 @@ def test_what_was_exported_comes_back(store, form, messages):
     with tempfile.TemporaryDirectory(dir=path) as base:
         out, one, other = f"{base}/out", f"{base}/one", f"{base}/other"
         fill(one, messages)
-        export_maildrop.take_out(one, ExportTarget(out, (), form), unheard)
-        import_maildrop.bring_in(other, ImportSource(out), journal, "h", unheard)
+        export_maildrop.take_out(one, ExportTarget(out, (), form), no_progress)
+        import_maildrop.bring_in(other, ImportSource(out), journal, "h", no_progress)
         assert told(other, dates=False) == told(one, dates=False)
         dated = [row for row in told(one, dates=True) if row[4]]
         uidls = {row[0] for row in dated}

@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_read_is_told(joe, monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "read", fail)
-    assert found(joe) == ["it cannot be read: Input/output error"]
+    assert found(joe) == ["it cannot be read: Input/output error; it is not served"]
 
 
 def test_where_there_is_no_maildrop_nothing_is_wrong(tmp_path):

@@ -212,7 +212,7 @@ def test_folders_that_no_account_can_have_are_told(root, joe):
         (root / path).mkdir(parents=True)
     found = {os.path.relpath(one.path, root): one.what for one in maintenance.strays(str(root))}
     assert sorted(found) == ["bob@example.net", "example.net/Ann", "example.net/a b"]
-    assert "lies in no domain's folder" in found["bob@example.net"]
+    assert "is in no domain's folder" in found["bob@example.net"]
     assert "no account can have" in found["example.net/Ann"]
 
 

@@ -153,7 +153,7 @@ def test_a_folder_in_it_that_was_made_anew_is_the_one_that_who_counts_waits_for(
 
     def link(*args, **named):
         fd = os.open(f"{place.path}/new", os.O_RDONLY)
-        free.append(maildirsize._try(fd))
+        free.append(files.try_lock(fd))
         os.close(fd)
         return real(*args, **named)
 

@@ -98,7 +98,7 @@ def test_what_goes_out_of_it_while_it_is_brought_back_costs_nothing_else(joe, mo
 
 
 def test_it_is_emptied_gently(joe, monkeypatch):
-    monkeypatch.setattr(vault, "GENTLY", 2)
+    monkeypatch.setattr(vault, "PORTION", 2)
     put(joe, "1000.a", "1", "2", "3")
     kept = put(joe, "2000.b", "4")
     assert vault.empty(str(joe.parent), 2000.0) == (2, False)
@@ -139,7 +139,7 @@ def test_once_a_day_it_lets_go_what_it_kept_for_long_enough(joe, store):
 
 
 def test_much_that_goes_goes_slowly(joe, store, monkeypatch):
-    monkeypatch.setattr(vault, "GENTLY", 1)
+    monkeypatch.setattr(vault, "PORTION", 1)
     put(joe, "1000.old", "1", "2", "3")
     left = []
     store.clock.advance(SWEEP)
@@ -151,7 +151,7 @@ def test_much_that_goes_goes_slowly(joe, store, monkeypatch):
 
 
 def test_a_stop_does_not_wait_for_it(joe, store, monkeypatch):
-    monkeypatch.setattr(vault, "GENTLY", 1)
+    monkeypatch.setattr(vault, "PORTION", 1)
     put(joe, "1000.old", "1", "2", "3")
     store.clock.advance(SWEEP)
     finish(store.stop())

@@ -11,9 +11,9 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from fcntl import LOCK_EX, LOCK_NB, flock
 
 from postoffice.model.errors import TemporaryFailure
+from postoffice.store.files import Report, try_lock
 from postoffice.store.journal import segments
 from postoffice.store.journal.journal_files import PATIENCE, TICK, JournalFiles
 from postoffice.store.journal.large_texts import LargeTexts
@@ -38,7 +38,7 @@ class Checkpoints:
         files: JournalFiles,
         large: LargeTexts,
         redo: MakeRedo,
-        report: Callable[[str, str], None],
+        report: Report,
         key_of: Callable[[str], str],
     ) -> None:
         self.since = 0
@@ -99,7 +99,7 @@ class Checkpoints:
         for number in pending:
             fd = segments.open_segment(self._files.segment(number))
             try:
-                while not _is_free(fd):
+                while not try_lock(fd):
                     if time.monotonic() > until:
                         raise TemporaryFailure(
                             "the checkpoint timed out: a delivery is not applied yet"
@@ -215,11 +215,3 @@ class Checkpoints:
             if time.monotonic() > until:
                 raise TemporaryFailure("waiting for the journal to be empty timed out")
             time.sleep(TICK)
-
-
-def _is_free(fd: int) -> bool:
-    try:
-        flock(fd, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

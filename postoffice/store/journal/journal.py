@@ -25,7 +25,7 @@ from itertools import count
 from typing import NamedTuple
 
 from postoffice.model.errors import NoSpace, StartupError, TemporaryFailure
-from postoffice.store.files import FULL, make_folder
+from postoffice.store.files import FULL, Report, make_folder
 from postoffice.store.journal import segments
 from postoffice.store.journal.checkpoints import Checkpoints
 from postoffice.store.journal.filesystem import FILES, JOURNAL
@@ -75,7 +75,7 @@ class Journal:
         self,
         folder: str,
         redo: MakeRedo,
-        report: Callable[[str, str], None],
+        report: Report,
         *,
         key_of: Callable[[str], str],
         segment: int = SEGMENT,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
+from fcntl import LOCK_SH, flock
 
 from postoffice.model.errors import StartupError
-from postoffice.store.files import open_own
+from postoffice.store.files import open_own, try_lock
 from postoffice.store.journal import segments
 from postoffice.store.journal.segments import CheckpointFile, FileLock, StateFile
 from postoffice.util.atomic_file import sync_folder
@@ -56,11 +56,7 @@ class JournalFiles:
 
     def try_alone(self) -> bool:
         """Whether no other process serves the store; then none can begin."""
-        try:
-            flock(self._open_fd, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return try_lock(self._open_fd)
 
     def share(self) -> None:
         """Let others serve the store, too; waits while another process is alone."""

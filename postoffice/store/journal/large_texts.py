@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+
+from postoffice.store.files import Report
 
 
 class LargeTexts:
@@ -13,7 +15,7 @@ class LargeTexts:
     ``report`` is called with a log level and a text.
     """
 
-    def __init__(self, folder: str, report: Callable[[str, str], None]) -> None:
+    def __init__(self, folder: str, report: Report) -> None:
         self.folder = folder
         self._report = report
         self._generations: dict[str, int] = {}

@@ -16,6 +16,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
+from postoffice.store.files import Report
 from postoffice.store.journal.records import BLOCK, PutRecord, RemoveRecord, batches, decode
 from postoffice.store.journal.segments import SEGMENTS
 
@@ -91,7 +92,7 @@ class PendingBatches:
         path_of: Callable[[int], str],
         key: bytes,
         checkpointed: int,
-        report: Callable[[str, str], None],
+        report: Report,
         *,
         tolerant: bool = False,
     ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Lock
@@ -19,7 +19,7 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.model.listing import Entry
 from postoffice.store import drafts, files, maildir, names, set_aside
 from postoffice.store import vault as vaults
-from postoffice.store.files import FOLDERS, FULL, JOURNAL, make
+from postoffice.store.files import FOLDERS, FULL, JOURNAL, Report, make
 from postoffice.store.journal.journal import Journal
 from postoffice.store.journal.lanes import Lane
 from postoffice.store.journal.records import PutRecord, RemoveRecord
@@ -35,7 +35,7 @@ THREADS = 2
 SPENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
-def journal_of(store: str, report: Callable[[str, str], None], segment: int = SEGMENT) -> Journal:
+def journal_of(store: str, report: Report, segment: int = SEGMENT) -> Journal:
     """Make the Journal of the store of Maildirs at ``store``."""
     return Journal(
         f"{store}/{JOURNAL}",
@@ -61,7 +61,7 @@ class MaildirRedo:
     def __init__(
         self,
         store: str,
-        report: Callable[[str, str], None],
+        report: Report,
         large: str,
         *,
         anew: bool,
@@ -73,9 +73,8 @@ class MaildirRedo:
         self._anew = anew
         self._synced = synced
         self.well = True
-        self._alone = (
-            anew and not synced
-        )  # at a start: no client sees that a file is missing for a moment
+        # at a start: no client sees that a file is missing for a moment
+        self._alone = anew and not synced
         self._known: dict[str, dict[str, str]] = {}  # by folder: the path of each message, by UIDL
         self._vaults: dict[str, dict[str, str]] = {}  # by vault: the file names in it, by UIDL
         self._looking = Lock()
@@ -85,9 +84,8 @@ class MaildirRedo:
         # by folder, if files are synced: (path, name, session of the vault or "") of what was put
         self._put_files: dict[str, list[tuple[str, str, str]]] = {}
         self._removed: dict[str, list[tuple[Sequence[str], str]]] = {}  # and what was removed
-        self._apart: dict[
-            str, bool
-        ] = {}  # whether a maildrop is on another file system than the journal
+        # by folder: whether it is on another file system than the journal
+        self._apart: dict[str, bool] = {}
 
     def __enter__(self) -> MaildirRedo:
         return self

@@ -23,7 +23,7 @@ from hmac import compare_digest
 from itertools import repeat
 
 from postoffice.model.errors import StartupError
-from postoffice.store.files import make_folder, open_own
+from postoffice.store.files import make_with_parents, open_own
 from postoffice.store.journal.records import BLOCK
 from postoffice.util.atomic_file import replacing, sync_folder
 
@@ -37,7 +37,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def sync_all(fd: int) -> None:
-    """Sync the file system that ``fd`` is on (syncfs).
+    """
+    Sync the file system that ``fd`` is on (syncfs).
 
     Raises OSError, also for any write to it that failed since ``fd`` was opened.
     """
@@ -311,10 +312,7 @@ def read_key(folder: str) -> bytes:
 
 def prepare(folder: str) -> None:
     """Create the journal's folders, durably."""
-    for path in (folder, f"{folder}/large"):
-        if not os.path.isdir(path):
-            make_folder(path)
-            sync_folder(os.path.dirname(path))
+    make_with_parents(f"{folder}/large")
 
 
 def make_segment(path: str, size: int) -> None:

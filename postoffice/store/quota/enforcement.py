@@ -60,7 +60,7 @@ class QuotaEnforcement:
     What a commit does about quotas, besides counting.
 
     ``levels`` are per cents, ascending.  ``undelete``: messages that are removed to
-    make room go into the vault, which may hold ``most`` octets (``vault.trim``).
+    make room go into the vault, which may hold ``vault_limit`` octets (``vault.trim``).
     """
 
     journal: Journal | None
@@ -68,7 +68,7 @@ class QuotaEnforcement:
     undelete: bool = False
     levels: Sequence[int] = ()
     notices: deque[Notice] = field(default_factory=deque)
-    most: int | None = None
+    vault_limit: int | None = None
 
     def make_room(
         self, folder: str, quota: Quota, held: Usage, more: Usage, owner: str = ""
@@ -92,7 +92,7 @@ class QuotaEnforcement:
             trimmed = vaults.NOTHING
             if expunge.take_out(self.journal, lock, folder, whole, session):
                 with suppress(OSError):  # the message has its room, and a sweep comes daily
-                    trimmed = vaults.trim(folder, self.most)
+                    trimmed = vaults.trim(folder, self.vault_limit)
         finally:
             os.close(lock)
         if going:
@@ -190,9 +190,8 @@ def is_due(folder: str, now: float, level: int) -> bool:
 def _is_old(fd: int, now: float) -> bool:
     """Whether a day has passed; true for one process only, which updates the time."""
     flock(fd, LOCK_EX)
-    if (
-        abs(now - os.fstat(fd).st_mtime) < A_DAY
-    ):  # abs: another process may have made it after ``now``
+    # abs: another process may have made the file after ``now``
+    if abs(now - os.fstat(fd).st_mtime) < A_DAY:
         return False
     os.utime(fd, (now, now))
     return True

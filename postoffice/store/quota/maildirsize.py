@@ -31,7 +31,7 @@ from typing import NamedTuple
 from postoffice.model.address import Quota
 from postoffice.model.errors import MaildropFull, MaildropFullNow, PostOfficeError
 from postoffice.store import drafts, names
-from postoffice.store.files import open_folder
+from postoffice.store.files import open_folder, try_lock
 from postoffice.store.quota.usage_file import (
     FILE,
     TO_READ,
@@ -180,7 +180,7 @@ def _at_rest(folder: int) -> Iterator[None]:
     with open_folder("tmp", folder) as gate, open_folder("new", folder) as new:
         until = time.monotonic() + PATIENCE
         for fd in (gate, new):
-            while not _try(fd) and time.monotonic() < until:
+            while not try_lock(fd) and time.monotonic() < until:
                 time.sleep(_TICK)
         with locked(folder):
             yield
@@ -244,14 +244,6 @@ def locked(folder: int) -> Iterator[None]:
         yield
     finally:
         flock(folder, LOCK_UN)
-
-
-def _try(fd: int) -> bool:
-    try:
-        flock(fd, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _read(folder: int, quota: Quota) -> Count | None:

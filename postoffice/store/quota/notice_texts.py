@@ -56,8 +56,8 @@ def letter(
     words = Template(template).safe_substitute(
         address=str(address),
         percent=notice.level,
-        used=_said(notice.held.octets, notice.held.messages),
-        limit=_said(notice.quota.octets or 0, notice.quota.messages or 0),
+        used=_as_text(notice.held.octets, notice.held.messages),
+        limit=_as_text(notice.quota.octets or 0, notice.quota.messages or 0),
         removed=notice.removed,
         when_full=WHEN_FULL[notice.quota.over or "reject"],
     )
@@ -73,7 +73,7 @@ def letter(
     return bytes(message)
 
 
-def _said(octets: int, messages: int) -> str:
+def _as_text(octets: int, messages: int) -> str:
     """Format a usage as ``12.3 MiB, 40 messages``; a number that is 0 is omitted."""
     words = []
     if octets:

@@ -98,10 +98,10 @@ def trimmed(maildrop: str, gone: vault.Trimmed) -> None:
         tell(log, log_events.VAULT_TRIMMED, maildrop=maildrop, **facts)
 
 
-def trim(folder: str, most: int | None, *, anew: bool = False) -> None:
+def trim(folder: str, vault_limit: int | None, *, anew: bool = False) -> None:
     """Call ``vault.trim``, and log what it deleted, or that it failed."""
     try:
-        gone = vault.trim(folder, most, anew=anew)
+        gone = vault.trim(folder, vault_limit, anew=anew)
     except OSError as error:
         log.error(
             "{folder}: deleting the oldest files of its vault failed: {error}",

@@ -47,11 +47,11 @@ def parse(text: str) -> Table:
     damaged = 0
     for line in lines:
         values = line.split("\t")
-        if len(values) != len(names) or not _is_number(values[columns[0]]):
+        if len(values) != len(names) or not is_number(values[columns[0]]):
             damaged += 1
             continue
         uid, guid, uidl, *rest = (_plain(values[at]) if at >= 0 else "" for at in columns)
-        place, received, size = (int(one) if _is_number(one) else None for one in rest)
+        place, received, size = (int(one) if is_number(one) else None for one in rest)
         rows[int(uid)] = Row(int(uid), guid, uidl, place, received, size)
     return Table(rows, damaged)
 
@@ -60,5 +60,6 @@ def _plain(value: str) -> str:
     return _ESCAPED.sub(lambda found: _MEANS[found[1]], value)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text has decimal digits only, and not too many."""
     return text.isascii() and text.isdecimal() and len(text) <= 15

@@ -30,7 +30,7 @@ from postoffice.store.transfer.export_folder import (
     opened,
     replace_file,
 )
-from postoffice.store.transfer.export_message import Leaving, OpenMessage, Unreadable
+from postoffice.store.transfer.export_message import MessageToExport, OpenMessage, UnreadableMessage
 from postoffice.store.transfer.export_record import ExportRecord
 from postoffice.store.transfer.export_uidlist import FILE, UidList
 from postoffice.store.transfer.import_record import Line, line_of
@@ -38,7 +38,7 @@ from postoffice.store.transfer.import_uidls import base_of
 
 RECORD = "postoffice.exported"
 LOCK = f"{FILE}.lock"
-#: Dovecot's own time, in seconds, after which a lock is that of a dead process.
+#: Seconds after which a lock counts as that of a dead process, as Dovecot has it.
 STALE = 120
 #: What our own locks have in them.
 _OURS = b"postoffice\n"
@@ -46,8 +46,6 @@ STAGING = ".export."
 #: A longer list is not that of an export.
 LONGEST = 1 << 30
 _PLAIN = re.compile(r"[!-.0-9;-~]{1,150}\Z")  # without "/" and ":"
-#: Errors for which a file is copied: another file system, one of another owner, too many links.
-NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP)
 
 
 class MaildirTarget:
@@ -134,7 +132,7 @@ class MaildirTarget:
         status = os.stat(FILE, dir_fd=self._folder, follow_symlinks=False)
         self._read = status.st_ino, status.st_mtime_ns
 
-    def add(self, messages: Sequence[Leaving], result: ExportResult) -> None:
+    def add(self, messages: Sequence[MessageToExport], result: ExportResult) -> None:
         staging = f"{STAGING}{secrets.token_hex(8)}"
         os.mkdir(staging, 0o700, dir_fd=self._boxes["tmp"])
         fd = os.open(staging, FOLDER | os.O_NOFOLLOW, dir_fd=self._boxes["tmp"])
@@ -150,7 +148,7 @@ class MaildirTarget:
             self._remove_staging(staging)
 
     def _stage(
-        self, staging: int, message: Leaving, result: ExportResult
+        self, staging: int, message: MessageToExport, result: ExportResult
     ) -> tuple[str, Line] | None:
         """Put a message into the staging folder; return its place in the Maildir, and its line."""
         try:
@@ -165,7 +163,7 @@ class MaildirTarget:
                     result.linked += 1
                 else:
                     _copy(found, staging, name)
-        except Unreadable as why:
+        except UnreadableMessage as why:
             result.left.append(str(why))
             return None
         line = line_of(message.place, message.uidl, base, digest)
@@ -181,7 +179,7 @@ class MaildirTarget:
                 self._list.set(str(line["uidl"]), int(line["n"]), str(line["name"]))
             self._write_list()
             for place, line in staged:
-                if line["name"] not in self._there:  # else an export was killed behind this
+                if line["name"] not in self._there:  # else an export was killed after this step
                     box, name = place.split("/")
                     os.rename(name, name, src_dir_fd=staging, dst_dir_fd=self._boxes[box])
             for box in ("new", "cur"):
@@ -238,7 +236,7 @@ def _linked(found: OpenMessage, staging: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        if error.errno not in NO_LINK:
+        if error.errno not in drafts.NO_LINK:
             raise
         return False
     if os.path.samestat(os.stat(name, dir_fd=staging, follow_symlinks=False), found.status):
@@ -256,6 +254,6 @@ def _copy(found: OpenMessage, staging: int, name: str) -> None:
         if error.errno != errno.EIO:
             raise
         os.unlink(name, dir_fd=staging)
-        raise Unreadable(f"{found.subpath}: {error.strerror}") from error
+        raise UnreadableMessage(f"{found.subpath}: {error.strerror}") from error
     finally:
         os.close(copy)

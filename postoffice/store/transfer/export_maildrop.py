@@ -19,7 +19,7 @@ from postoffice.store.files import failures
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.transfer.export_maildir import MaildirTarget
 from postoffice.store.transfer.export_mbox import MboxTarget
-from postoffice.store.transfer.export_message import Leaving
+from postoffice.store.transfer.export_message import MessageToExport
 
 
 class Target(Protocol):
@@ -36,7 +36,7 @@ class Target(Protocol):
     def renumber(self, places: Mapping[str, int]) -> None:
         """Give new places to all that was exported before, if it ``sorts``.  Raises OSError."""
 
-    def add(self, messages: Sequence[Leaving], result: ExportResult) -> None:
+    def add(self, messages: Sequence[MessageToExport], result: ExportResult) -> None:
         """Add messages, all or none, and count them.  Raises CannotExport, OSError."""
 
 
@@ -67,7 +67,7 @@ def take_out(folder: str, target: ExportTarget, step: Step) -> ExportResult:
             out.renumber({uidl: places[uidl] for uidl in known})
         for start in range(0, len(fresh), out.group):
             group = fresh[start : start + out.group]
-            out.add([Leaving(folder, one, places[one.uidl]) for one in group], result)
+            out.add([MessageToExport(folder, one, places[one.uidl]) for one in group], result)
             step(start + len(group), len(fresh))
     return result
 

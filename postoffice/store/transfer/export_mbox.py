@@ -20,7 +20,7 @@ from postoffice.store import drafts
 from postoffice.store.text import PIECE
 from postoffice.store.transfer import export_record
 from postoffice.store.transfer.export_folder import FILE_FLAGS, check_owner, opened, replace_file
-from postoffice.store.transfer.export_message import Leaving, OpenMessage, Unreadable
+from postoffice.store.transfer.export_message import MessageToExport, OpenMessage, UnreadableMessage
 from postoffice.store.transfer.export_record import ExportRecord
 from postoffice.store.transfer.import_record import Line, line_of
 from postoffice.store.transfer.mbox import MboxText, from_line
@@ -92,7 +92,7 @@ class MboxTarget:
         os.rename(self._part, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         sync_folder(".", self._folder)
 
-    def add(self, messages: Sequence[Leaving], result: ExportResult) -> None:
+    def add(self, messages: Sequence[MessageToExport], result: ExportResult) -> None:
         with suppress(FileNotFoundError):
             os.unlink(self._part, dir_fd=self._folder)
         recorded = False
@@ -129,7 +129,7 @@ class MboxTarget:
             os.close(old)
 
 
-def _write(fd: int, message: Leaving, result: ExportResult) -> Line | None:
+def _write(fd: int, message: MessageToExport, result: ExportResult) -> Line | None:
     """Write a message behind the others; return its line, None if it cannot be read or is gone."""
     try:
         found = message.open()
@@ -139,11 +139,11 @@ def _write(fd: int, message: Leaving, result: ExportResult) -> Line | None:
             digest, begun = found.digest(), os.lseek(fd, 0, os.SEEK_CUR)
             try:
                 _write_text(fd, found)
-            except Unreadable:
+            except UnreadableMessage:
                 os.ftruncate(fd, begun)
                 os.lseek(fd, begun, os.SEEK_SET)
                 raise
-    except Unreadable as why:
+    except UnreadableMessage as why:
         result.left.append(str(why))
         return None
     return line_of(message.place, message.uidl, message.uidl, digest)

@@ -11,16 +11,13 @@ from postoffice.store.files import open_plain
 from postoffice.store.text import PIECE
 from postoffice.store.transfer.text_digest import TextDigest
 
-#: Flags of a Maildir that mean the same everywhere.
-FLAGS = frozenset("DFPRST")
 
-
-class Unreadable(Exception):
+class UnreadableMessage(Exception):
     """A message could not be read; the text says why."""
 
 
 @dataclass(frozen=True)
-class Leaving:
+class MessageToExport:
     """A message in the maildrop ``folder``, and its place in the target's order."""
 
     folder: str
@@ -32,7 +29,7 @@ class Leaving:
         return self.entry.uidl
 
     def open(self) -> OpenMessage | None:
-        """Open it, wherever it is now; None if it is gone.  Raises Unreadable, OSError."""
+        """Open it, wherever it is now; None if it is gone.  Raises UnreadableMessage, OSError."""
         subpath: str | None = self.entry.name
         for _ in range(2):
             try:
@@ -43,7 +40,7 @@ class Leaving:
                 if subpath is None:
                     return None
             except OSError as error:
-                raise Unreadable(f"{subpath}: {error.strerror}") from error
+                raise UnreadableMessage(f"{subpath}: {error.strerror}") from error
         return None
 
 
@@ -51,7 +48,7 @@ class Leaving:
 class OpenMessage:
     """An open message, with where it is in its maildrop; close it by ``with``."""
 
-    message: Leaving
+    message: MessageToExport
     subpath: str
     fd: int
     status: os.stat_result
@@ -73,7 +70,7 @@ class OpenMessage:
     @property
     def flags(self) -> str:
         """Its Maildir flags, in order."""
-        return "".join(sorted(FLAGS.intersection(self.name.partition(":2,")[2])))
+        return names.flags_of(self.name)
 
     @property
     def is_old(self) -> bool:
@@ -87,13 +84,13 @@ class OpenMessage:
         return written if names.imported(self.name) else names.time_of(self.name, written)
 
     def digest(self) -> TextDigest:
-        """Read it from its beginning; return the digest of what is sent.  Raises Unreadable."""
+        """Read all of it; return the digest of what is sent.  Raises UnreadableMessage."""
         os.lseek(self.fd, 0, os.SEEK_SET)
         return TextDigest.of(iter(lambda: self.read(PIECE), b""))
 
     def read(self, most: int) -> bytes:
-        """Read on.  Raises Unreadable."""
+        """Read on.  Raises UnreadableMessage."""
         try:
             return os.read(self.fd, most)
         except OSError as error:
-            raise Unreadable(f"{self.subpath}: {error.strerror}") from error
+            raise UnreadableMessage(f"{self.subpath}: {error.strerror}") from error

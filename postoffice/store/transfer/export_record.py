@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from contextlib import contextmanager
+from fcntl import LOCK_UN, flock
 
 from postoffice.model.errors import CannotExport
-from postoffice.store import drafts
+from postoffice.store.files import try_lock
+from postoffice.store.transfer import import_record
 from postoffice.store.transfer.export_folder import FILE_FLAGS, replace_file
 from postoffice.store.transfer.import_record import Line
 
@@ -41,13 +42,7 @@ class ExportRecord:
     def add(self, lines: Sequence[Line]) -> None:
         """Add messages that are in the target already, durably.  Raises OSError."""
         flags = os.O_WRONLY | os.O_APPEND | FILE_FLAGS
-        fd = os.open(self._name, flags, dir_fd=self._folder)
-        try:
-            # the first line end closes a line that a crash has cut
-            drafts.write_all(fd, "\n".join(["", *map(json.dumps, lines), ""]).encode())
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        import_record.append(os.open(self._name, flags, dir_fd=self._folder), lines)
         self._lines += lines
 
     def add_at_once(self, lines: Sequence[Line], file: int) -> None:
@@ -70,20 +65,12 @@ class ExportRecord:
 
 def read(folder: int, name: str) -> list[Line] | None:
     """The lines of a record; None if there is no record.  Raises OSError."""
-    lines = []
     try:
         fd = os.open(name, os.O_RDONLY | FILE_FLAGS, dir_fd=folder)
     except FileNotFoundError:
         return None
     with open(fd, encoding="utf-8", errors="replace") as file:
-        for text in file:
-            with suppress(ValueError):  # a line that a crash has cut
-                line = json.loads(text)
-                if isinstance(line, dict) and all(
-                    isinstance(line.get(one, 0), int) for one in ("n", "file")
-                ):
-                    lines.append(line)
-    return lines
+        return list(import_record.parse(file))
 
 
 @contextmanager
@@ -93,10 +80,8 @@ def locked(folder: int, name: str, where: str) -> Iterator[ExportRecord]:
 
     Raises CannotExport if another export holds the lock, OSError.
     """
-    try:
-        flock(folder, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        raise CannotExport(f"another export to {where} is running") from None
+    if not try_lock(folder):
+        raise CannotExport(f"another export to {where} is running")
     try:
         lines = read(folder, name)
         if lines is None:

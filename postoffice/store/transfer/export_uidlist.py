@@ -11,13 +11,14 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from postoffice.store.transfer.doveadm_table import is_number
 from postoffice.store.transfer.import_uidls import base_of
 
 FILE = "dovecot-uidlist"
 
 
 @dataclass
-class Line:
+class UidListLine:
     """A message; ``fields`` has those other than P and O, as they were read."""
 
     uid: int
@@ -41,8 +42,8 @@ class UidList:
     def __init__(self, now: int) -> None:
         self._header = [f"V{now}", f"G{secrets.token_hex(16)}"]
         self._next = 1
-        self._lines: list[Line] = []
-        self._by_uidl: dict[str, Line] = {}
+        self._lines: list[UidListLine] = []
+        self._by_uidl: dict[str, UidListLine] = {}
 
     @classmethod
     def parse(cls, text: str) -> UidList:
@@ -50,7 +51,7 @@ class UidList:
         header, *lines = text.removesuffix("\n").split("\n")
         version, *words = header.split(" ")
         said = {word[:1]: word[1:] for word in words}
-        if version != "3" or not all(_is_number(said.get(one, "")) for one in "VN"):
+        if version != "3" or not all(is_number(said.get(one, "")) for one in "VN"):
             raise ValueError(f"its first line is not that of a {FILE}: {header[:80]!r}")
         made = cls(0)
         made._header = [word for word in words if word[:1] != "N"]
@@ -60,7 +61,7 @@ class UidList:
         made._next = max([int(said["N"]), *(one.uid + 1 for one in made._lines)])
         return made
 
-    def _add(self, line: Line) -> None:
+    def _add(self, line: UidListLine) -> None:
         self._lines.append(line)
         if line.uidl is not None:
             self._by_uidl[line.uidl] = line
@@ -70,7 +71,7 @@ class UidList:
         if (known := self._by_uidl.get(uidl)) is not None:
             known.place, known.name = place, name
             return
-        self._add(Line(self._next, name, uidl, place))
+        self._add(UidListLine(self._next, name, uidl, place))
         self._next += 1
 
     def renumber(self, places: Iterable[tuple[str, int]]) -> None:
@@ -86,21 +87,17 @@ class UidList:
         return "\n".join([" ".join(words), *map(str, lines), ""])
 
 
-def _parsed(text: str) -> Line | None:
+def _parsed(text: str) -> UidListLine | None:
     uid, _, rest = text.partition(" ")
     words, colon, name = f" {rest}".partition(" :")
-    if not (_is_number(uid) and colon and base_of(name)):
+    if not (is_number(uid) and colon and base_of(name)):
         return None
-    line = Line(int(uid), name)
+    line = UidListLine(int(uid), name)
     for word in words.split():
         if word[0] == "P":
             line.uidl = word[1:]
-        elif word[0] == "O" and _is_number(word[1:]):
+        elif word[0] == "O" and is_number(word[1:]):
             line.place = int(word[1:])
         else:
             line.fields.append(word)
     return line
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 10

@@ -2,8 +2,8 @@
 The folder of a Maildir at another server, held open.  All functions block.
 
 Its owner may put links and pipes there, and change them while it is read.  So files are opened from
-the open folders, and a link is followed only if it is ours, root's, or of the owner of what it
-leads to: nobody gets the mail of others by a link to it.
+the open folders, and a link is followed only if it belongs to us, to root, or to the owner of its
+target: otherwise a user could import the mail of others by a link to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from postoffice.store.files import FOLDER, READ
 from postoffice.store.transfer.import_uidls import base_of
 
 BOXES = ("new", "cur")
-#: A folder that changes while it is read is read again, so often.
+#: How often a folder that changes while it is read is read.
 READINGS = 5
 _LINK = (errno.ELOOP, errno.ENOTDIR)
 
@@ -146,7 +146,7 @@ def _walk(path: str) -> int:
 
 
 def _open(name: str, flags: int, folder: int, path: str) -> int:
-    """Open what has this name in an open folder; ``path`` is for words."""
+    """Open what has this name in an open folder; ``path`` is for error texts."""
     try:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:

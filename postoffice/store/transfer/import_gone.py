@@ -27,12 +27,12 @@ def remove_gone(
     *,
     keep: bool,
     dry: bool,
-    most: int | None = None,
+    vault_limit: int | None = None,
 ) -> int:
     """
     Remove the messages that an import has recorded, and neither whose UIDL nor name is ``listed``.
 
-    ``keep``: they go into the vault, which may hold ``most`` octets (``vault.trim``).
+    ``keep``: they go into the vault, which may hold ``vault_limit`` octets (``vault.trim``).
     Raises MaildropLocked while a session runs, TemporaryFailure.
     """
     with files.failures(folder):
@@ -40,15 +40,7 @@ def remove_gone(
             return 0
         lock = expunge.lock(journal, folder)
         try:
-            records = list(import_record.read(f"{folder}/{import_record.FILE}"))
-            moved = {record.get("uidl") for record in records if import_record.MOVED in record}
-            gone = {
-                str(record.get("uidl"))
-                for record in records
-                if record.get("uidl") not in listed
-                and record.get("name") not in listed
-                and record.get("uidl") not in moved  # an import has deleted it there
-            }
+            gone = _gone(folder, listed)
             snapshot = maildir.scan(folder, MeasuredSizes())
             going = [
                 entry
@@ -58,7 +50,20 @@ def remove_gone(
             if going and not dry:
                 session = SESSION if keep else ""
                 if expunge.take_out(journal, lock, folder, snapshot.whole(going), session):
-                    trim(folder, most)
+                    trim(folder, vault_limit)
             return len(going)
         finally:
             os.close(lock)
+
+
+def _gone(folder: str, listed: Collection[str]) -> set[str]:
+    """The UIDLs of recorded messages that are not listed, and that no import has deleted there."""
+    records = list(import_record.read(f"{folder}/{import_record.FILE}"))
+    moved = {record.get("uidl") for record in records if import_record.MOVED in record}
+    return {
+        str(record.get("uidl"))
+        for record in records
+        if record.get("uidl") not in listed
+        and record.get("name") not in listed
+        and record.get("uidl") not in moved
+    }

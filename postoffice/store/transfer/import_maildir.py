@@ -12,31 +12,28 @@ from functools import partial
 from postoffice.interfaces import ImportSource
 from postoffice.model.errors import CannotImport
 from postoffice.store import drafts, names
-from postoffice.store.oddities import NotServed, see_to_compression
+from postoffice.store.oddities import NotServed, check_compression
 from postoffice.store.text import PIECE, measure, pieces
 from postoffice.store.transfer import doveadm_table, import_uidls
 from postoffice.store.transfer.doveadm_table import Row
 from postoffice.store.transfer.import_folder import OldFolder
 from postoffice.store.transfer.import_message import (
-    FLAGS,
-    Distinct,
+    DistinctUIDLs,
     OldMessage,
     Staged,
-    see_to_size,
+    check_size,
 )
 from postoffice.store.transfer.import_uidls import OldName, OldNames, base_of
 from postoffice.store.transfer.mbox_reader import Header, Span
 from postoffice.store.transfer.text_digest import TextDigest
 
 DOVECOT, COURIER, QMAIL = "dovecot", "courier", "qmail"
-#: The file with which a server makes known that a Maildir is its own.
+#: The file by which a server's Maildir is recognized.
 LISTS = {DOVECOT: "dovecot-uidlist", COURIER: "courierpop3dsizelist"}
-#: The most octets of such a file: of a million messages.
+#: The most octets of such a file: enough for a million messages.
 LONGEST = 256 << 20
-#: And the most lines: each takes memory.
+#: The most lines of it, because each takes memory.
 LINES = 2_000_000
-#: Errors for which a file is copied: another file system, one of another owner, too many links.
-_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ def opened(source: ImportSource) -> Iterator[OldMaildir]:
 
 def _read(folder: OldFolder, source: ImportSource) -> OldMaildir:
     kind = source.kind or next((one for one in LISTS if folder.has(LISTS[one])), QMAIL)
-    distinct = Distinct()
+    distinct = DistinctUIDLs()
     table = _table(source, kind, distinct.warnings) if source.uidls else {}
     old = _list(folder, kind, source.uidl_format, table)
     if old.damaged:
@@ -87,7 +84,9 @@ def _read(folder: OldFolder, source: ImportSource) -> OldMaildir:
 def _table(source: ImportSource, kind: str, warnings: list[str]) -> Mapping[int, Row]:
     """Read what doveadm said of the mailbox.  Raises CannotImport."""
     if kind != DOVECOT:
-        raise CannotImport(f"{source.path} is no Maildir of Dovecot: no table is for it")
+        raise CannotImport(
+            f"{source.path} is no Maildir of Dovecot: only that has a table of UIDLs"
+        )
     try:
         with open(source.uidls, encoding="utf-8", errors="surrogateescape") as file:
             table = doveadm_table.parse(file.read(LONGEST))
@@ -105,7 +104,7 @@ def _with_xuidl(folder: OldFolder, message: OldMessage, old: OldNames) -> OldMes
     known = old.names.get(message.base)
     if known is None or known.own:
         return message
-    with suppress(OSError):  # it moves, or cannot be read: staging it says so
+    with suppress(OSError):  # it was moved, or cannot be read: ``stage`` reports that
         fd, status = folder.open(message.subpath)
         try:
             header = Header(fd, Span(0, 0, status.st_size, 0))
@@ -163,14 +162,15 @@ def _stage(folder: OldFolder, subpath: str, staged: str, name: str) -> Staged:
     except PermissionError as error:
         raise NotServed("it cannot be read: " + os.strerror(errno.EACCES)) from error
     try:
-        see_to_size(status.st_size)
-        see_to_compression(fd)
+        check_size(status.st_size)
+        check_compression(fd)
         measured = measure(fd)
         digest = TextDigest.of(pieces(fd, as_it_is=True))
-        box, _, old = subpath.partition("/")
-        flags = sorted(FLAGS.intersection(old.partition(":2,")[2]))
+        box = subpath.partition("/")[0]
         place = names.with_right_sizes(f"{box}/{name},S=0,W=0", measured, status.st_size)
-        target = f"{staged}/{place}:2,{''.join(flags)}" if box == "cur" else f"{staged}/{place}"
+        target = f"{staged}/{place}"
+        if box == "cur":
+            target += f":2,{names.flags_of(subpath)}"
         copied = not _linked(folder, subpath, target, status)
         if copied:
             _copy(fd, target, status)
@@ -184,7 +184,7 @@ def _linked(folder: OldFolder, subpath: str, target: str, status: os.stat_result
     try:
         folder.link(subpath, target)
     except OSError as error:
-        if error.errno not in _NO_LINK:
+        if error.errno not in drafts.NO_LINK:
             raise
         return False
     if os.path.samestat(os.stat(target, follow_symlinks=False), status):

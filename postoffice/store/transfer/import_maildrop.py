@@ -43,7 +43,7 @@ def bring_in(
     with failures(source.path), _opened(source) as old, failures(folder):
         if not source.dry:
             os.close(expunge.lock(journal, folder))  # refused now, not after the first group
-        known = import_record.imported(folder)
+        known = import_record.known_messages(folder)
         work = list(places(old.messages, lambda one: known.find(one.uidl, one.base)))
         result = ImportResult(old.kind, there=len(old.messages) - len(work), warnings=old.warnings)
         result.listed = _listed(old)

@@ -18,9 +18,10 @@ from postoffice.store import drafts, names
 from postoffice.store.oddities import NotServed
 from postoffice.store.text import PIECE, Normalizer, measure, pieces
 from postoffice.store.transfer import import_uidls
+from postoffice.store.transfer.doveadm_table import is_number
 from postoffice.store.transfer.export_mbox import SUFFIX
 from postoffice.store.transfer.import_folder import open_file
-from postoffice.store.transfer.import_message import Distinct, OldMessage, Staged, see_to_size
+from postoffice.store.transfer.import_message import DistinctUIDLs, OldMessage, Staged, check_size
 from postoffice.store.transfer.mbox import Unquoter
 from postoffice.store.transfer.mbox_reader import Header, Messages, NotAnMbox, Span
 from postoffice.store.transfer.text_digest import TextDigest
@@ -51,7 +52,7 @@ class OldMbox:
         if not self.kind:  # our own exports are mboxrd; of others we cannot know
             self.kind = MBOXRD if os.path.lexists(source.path + SUFFIX) else MBOX
         self._unquotes = self.kind == MBOXRD
-        distinct, found = Distinct(), Messages(fd)
+        distinct, found = DistinctUIDLs(), Messages(fd)
         try:
             make = (
                 import_uidls.uidl_format(source.uidl_format, MBOX) if source.uidl_format else None
@@ -101,7 +102,7 @@ class OldMbox:
         """See ``OldMail``: a copy, with CRLF line ends and without what programs have noted."""
         assert isinstance(message, MboxMessage)
         span = message.span
-        see_to_size(message.size)
+        check_size(message.size)
         if os.pread(self._fd, 5, span.line) != b"From ":
             raise NotServed("the mbox was changed meanwhile; import it again")
         part = f"{staged}/part"
@@ -151,9 +152,9 @@ def opened(source: ImportSource) -> Iterator[OldMbox]:
 def _made(make: Make, uid: str, validity: str, digest: str) -> str:
     """The UIDL by a format; "" if the mbox does not have what the format needs."""
     facts = {"md5": digest, "guid": digest}
-    if uid.isascii() and uid.isdecimal():
+    if is_number(uid):
         facts["uid"] = uid
-    if validity.isascii() and validity.isdecimal():
+    if is_number(validity):
         facts["uidvalidity"] = validity
     try:
         return make(facts)

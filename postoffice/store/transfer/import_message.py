@@ -12,8 +12,6 @@ from postoffice.store.oddities import NotServed
 from postoffice.store.transfer.import_uidls import base_of
 from postoffice.store.transfer.text_digest import TextDigest
 
-#: Flags of a Maildir that mean the same everywhere.
-FLAGS = frozenset("DFPRST")
 #: Octets of the largest message that is imported.
 MESSAGE_MAXIMUM = 1 << 30
 
@@ -38,7 +36,7 @@ class OldMessage:
         return base_of(self.subpath.rpartition("/")[2])
 
 
-def see_to_size(octets: int) -> None:
+def check_size(octets: int) -> None:
     """Raises NotServed for a file that is too large, such as one that is nearly all holes."""
     if octets > MESSAGE_MAXIMUM:
         raise NotServed(f"it has more than {MESSAGE_MAXIMUM >> 20} MiB")
@@ -59,7 +57,7 @@ class OldMail(Protocol):
 
     @property
     def kind(self) -> str:
-        """Whose it was, or its format."""
+        """The server or format: dovecot, courier, qmail, mbox or mboxrd."""
 
     @property
     def messages(self) -> list[OldMessage]:
@@ -67,7 +65,7 @@ class OldMail(Protocol):
 
     @property
     def warnings(self) -> list[str]:
-        """What was odd."""
+        """What the administrator should know: damaged lines, new UIDLs, other sizes."""
 
     def stage(self, message: OldMessage, staged: str, name: str) -> Staged | None:
         """
@@ -78,13 +76,13 @@ class OldMail(Protocol):
 
 
 @dataclass
-class Distinct:
-    """Gives a new UIDL to each message without one, or one that POP3 cannot show, or a twin's."""
+class DistinctUIDLs:
+    """Gives a new UIDL to a message that has none, one that POP3 does not allow, or another's."""
 
     warnings: list[str] = field(default_factory=list)
 
     def of(self, messages: Iterable[M]) -> Iterator[M]:
-        """Yield the messages, each with its UIDL, and then say in ``warnings`` what was odd."""
+        """Yield the messages, each with its UIDL; then count the new ones in ``warnings``."""
         taken: set[str] = set()
         counts = {"no UIDL yet": 0, "a UIDL that POP3 does not allow": 0, "the UIDL of another": 0}
         for one in messages:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -20,6 +20,8 @@ from postoffice.util.atomic_file import sync_folder
 
 #: JSON lines with n (the place), uidl, size and name; header and text are SHA-256 of what is sent.
 FILE = "postoffice.imported"
+#: Fields of lines whose values are numbers; ``file`` is the inode of an mbox (``export_record``).
+NUMBERS = ("n", "file")
 #: In lines of messages that an import has deleted at the old server.
 MOVED = "moved"
 
@@ -27,7 +29,7 @@ Line = dict[str, str | int]
 
 
 @dataclass
-class Imported:
+class KnownMessages:
     """What was imported before: places by UIDL, and the names that the files had."""
 
     places: dict[str, int] = field(default_factory=dict)
@@ -43,9 +45,9 @@ class Imported:
         self.places[uidl] = self.bases[name] = place
 
 
-def imported(folder: str) -> Imported:
+def known_messages(folder: str) -> KnownMessages:
     """Return what is recorded, and what is in the maildrop without a record after a kill."""
-    found = Imported()
+    found = KnownMessages()
     for line in read(f"{folder}/{FILE}"):
         found.add(str(line.get("uidl")), str(line.get("name")), int(line["n"]))
     for uidl, subpath in maildir.subpaths(folder).items():
@@ -55,13 +57,18 @@ def imported(folder: str) -> Imported:
 
 
 def read(path: str) -> Iterator[Line]:
-    """The lines of a record; a line that a crash has cut is left out.  Raises OSError."""
+    """The lines of a record.  Raises OSError."""
     with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            with suppress(ValueError):
-                found = json.loads(line)
-                if isinstance(found, dict) and isinstance(found.get("n"), int):
-                    yield found
+        yield from (line for line in parse(file) if "n" in line)
+
+
+def parse(file: Iterable[str]) -> Iterator[Line]:
+    """Parse the lines of an open file; a line that a crash has cut is left out."""
+    for text in file:
+        with suppress(ValueError):
+            line = json.loads(text)
+            if isinstance(line, dict) and all(isinstance(line.get(one, 0), int) for one in NUMBERS):
+                yield line
 
 
 def manifest(path: str) -> dict[str, ImportedMessage]:
@@ -84,19 +91,23 @@ def line_of(place: int, uidl: str, name: str, digest: TextDigest) -> Line:
 
 def add(folder: str, lines: Sequence[Line]) -> None:
     """Add lines to the record of a maildrop, durably.  Raises OSError."""
-    fd = open_own(f"{folder}/{FILE}", os.O_WRONLY | os.O_APPEND)
+    append(open_own(f"{folder}/{FILE}", os.O_WRONLY | os.O_APPEND), lines)
+    sync_folder(folder)
+
+
+def append(fd: int, lines: Sequence[Line]) -> None:
+    """Append lines to an open file, durably, and close it.  Raises OSError."""
     try:
         # the first line end closes a line that a crash has cut
         drafts.write_all(fd, "\n".join(["", *map(json.dumps, lines), ""]).encode())
         os.fsync(fd)
     finally:
         os.close(fd)
-    sync_folder(folder)
 
 
 def mark_moved(folder: str, uidls: Collection[str]) -> None:
     """
-    Record, durably, that these messages go from the old server because they are here.
+    Record, durably, that an import deletes these messages at the old server.
 
     So ``--remove-gone`` does not take them for deleted by their owner.  Raises OSError.
     """

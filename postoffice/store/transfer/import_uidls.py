@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from hashlib import md5
 from typing import NamedTuple
 
-from postoffice.store.transfer.doveadm_table import Row
+from postoffice.store.transfer.doveadm_table import Row, is_number
 
 #: Dovecot's default for ``pop3_uidl_format``.
 UIDL_FORMAT = "%08Xu%08Xv"
@@ -140,8 +140,9 @@ def dovecot(text: str, form: str, table: Mapping[int, Row] | None = None) -> Old
     """
     Read a ``dovecot-uidlist``: ``UID [P<uidl>] [O<place>] [G<guid>] … :NAME`` after a header.
 
-    A P field is the UIDL, or says with no value that the name is.  Messages with an O field
-    come first, by it; the others by their UIDs.  What ``table`` says of a UID counts more.
+    A P field is the UIDL; without a value, the file name is.  Messages with an O field come
+    first, in its order; the others follow by their UIDs.  What ``table`` says of a UID takes
+    precedence.
     Raises ValueError.
     """
     table = table or {}
@@ -152,7 +153,7 @@ def dovecot(text: str, form: str, table: Mapping[int, Row] | None = None) -> Old
     for line in lines[1:]:
         uid, _, rest = line.partition(" ")
         fields, colon, name = ("", ":", rest) if version == "1" else f" {rest}".partition(" :")
-        if not (uid.isdecimal() and uid.isascii() and len(uid) <= 10 and name and colon):
+        if not (is_number(uid) and name and colon):
             damaged += 1
             continue
         said = {word[0]: word[1:] for word in fields.split()}
@@ -171,8 +172,7 @@ def dovecot(text: str, form: str, table: Mapping[int, Row] | None = None) -> Old
         own = "P" in said or bool(row.uidl)
         uidl = row.uidl or ((said["P"] or base) if "P" in said else make(facts))
         place = said.get("O", "") if row.place is None else str(row.place)
-        ordered = place.isdecimal() and place.isascii()
-        order = (0, int(place)) if ordered else (1, int(uid))
+        order = (0, int(place)) if is_number(place) else (1, int(uid))
         names[base] = OldName(uidl, order, own, row.received, row.size)
     return OldNames(names, damaged, len(table) - matched)
 
@@ -182,7 +182,7 @@ def _dovecot_header(line: str) -> tuple[str, str]:
     words = line.split(" ")
     said = {word[:1]: word[1:] for word in words[1:]}
     validity = said.get("V", "") if words[0] == "3" else "".join(words[1:2])
-    if words[0] not in ("1", "3") or not (validity.isdecimal() and validity.isascii()):
+    if words[0] not in ("1", "3") or not is_number(validity):
         raise ValueError(f"its first line is not that of a dovecot-uidlist: {line[:80]!r}")
     return words[0], validity
 
@@ -210,7 +210,7 @@ def courier(text: str) -> OldNames:
         number, _, validity = (words[1] if len(words) == 2 else "0").partition(":")
         validity = validity.partition(":")[0] or "0"
         numbers = (words[0] if words else "", number, validity)
-        if not name or not all(one.isdecimal() and one.isascii() for one in numbers):
+        if not name or not all(map(is_number, numbers)):
             damaged += 1
             continue
         base = base_of(name)

@@ -18,10 +18,10 @@ from postoffice.store import drafts, expunge, merge, names
 from postoffice.store.files import failures, make_folder
 from postoffice.store.journal.journal import Journal
 from postoffice.store.names import Measured
-from postoffice.store.oddities import NotServed, see_to_compression
+from postoffice.store.oddities import NotServed, check_compression
 from postoffice.store.text import growth
 from postoffice.store.transfer import import_record
-from postoffice.store.transfer.import_record import Imported, Line
+from postoffice.store.transfer.import_record import KnownMessages, Line
 from postoffice.store.transfer.text_digest import TextDigest
 from postoffice.util.atomic_file import sync_folder
 
@@ -43,14 +43,14 @@ class ImportWriter:
         self._fd = -1
         self._message = IncomingMessage("", 0, "")
         self._digest = TextDigest()
-        self._known = Imported()
+        self._known = KnownMessages()
         self.waiting = 0
         self.octets = 0
 
     def open(self) -> None:
         with failures(self._folder):
             os.close(expunge.lock(self._journal, self._folder))  # refused now, not at the end
-            self._known = import_record.imported(self._folder)
+            self._known = import_record.known_messages(self._folder)
 
     def place_of(self, uidl: str, name: str) -> int | None:
         return self._known.find(uidl, name)
@@ -75,7 +75,7 @@ class ImportWriter:
         with failures(self._folder):
             self._digest.end()
             try:
-                see_to_compression(self._fd)
+                check_compression(self._fd)
             except NotServed as why:
                 self.drop()
                 return str(why)

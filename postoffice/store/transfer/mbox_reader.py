@@ -40,7 +40,7 @@ class NotAnMbox(ValueError):
 
 
 class Messages:
-    """The messages of an open file; afterwards ``odd`` counts From_ lines without an empty one."""
+    """The messages of an open file; afterwards ``odd`` counts From_ lines behind no empty line."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
