@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 
 from postoffice.accounts import password_schemes
-from postoffice.accounts.new_passwords import mistake, weakness
+from postoffice.accounts.password_rules import mistake, weakness
 from postoffice.accounts.passwords import generate_password, hash_password
 from postoffice.cli.confirmation import on_a_terminal
 from postoffice.cli.options import with_options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from postoffice.accounts import new_passwords
+from postoffice.accounts import password_rules
 from postoffice.accounts.account_changes import (
     ChangeRefused,
     add_device,
@@ -20,12 +20,12 @@ from postoffice.web.values import NotServed, Response, redirect
 from postoffice.web.visit import Visit
 
 PASSWORD_PAGE, DEVICES_PAGE = "/password", "/devices"
-#: What may be wrong with a new password, as ``new_passwords`` says it.
+#: What may be wrong with a new password, as ``password_rules`` says it.
 FAULTS = (
     "is empty",
-    f"has over {new_passwords.MAXIMUM} octets",
+    f"has over {password_rules.MAXIMUM} octets",
     "has control characters, or several lines",
-    f"has less than {new_passwords.SHORT} characters",
+    f"has less than {password_rules.SHORT} characters",
     "is the address, or a part of it",
     'is "password"',
     'is "passwort"',
@@ -72,7 +72,9 @@ class AccessPages:
         register, session = await self._needed(visit), visit.own_session
         text = visit.request.filled("new_password")
         octets = text.encode("utf-8", "surrogateescape")
-        fault = new_passwords.mistake(octets) or new_passwords.weakness(octets, visit.owner.address)
+        fault = password_rules.mistake(octets) or password_rules.weakness(
+            octets, visit.owner.address
+        )
         if text != visit.request.filled("again"):
             session.say(visit.text("The two new passwords differ."), "failed")
             return redirect(PASSWORD_PAGE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.accounts.new_passwords import weakness
+from postoffice.accounts.password_rules import weakness
 from postoffice.accounts.passwords import generate_password
 from postoffice.cli.confirmation import SMALL, smallness
 
