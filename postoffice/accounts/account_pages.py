@@ -19,10 +19,10 @@ async def accounts_after(
     directories: Sequence[IAccountDirectory], after: str, most: int, match: str = ""
 ) -> list[Account]:
     """
-    Return at most so many accounts with addresses after ``after``, sorted by address.
+    Return at most ``most`` accounts whose addresses come after ``after``, sorted by address.
 
-    ``match`` is a part of their addresses.  Of two accounts with one address the earlier
-    directory's counts.  Directories that cannot list their accounts are left out.
+    ``match`` is a part of their addresses.  If two directories have an account of one address,
+    the first one's is returned.  Directories that cannot list their accounts are left out.
     """
     found: dict[str, Account] = {}
     for directory in directories:
@@ -34,7 +34,7 @@ async def accounts_after(
 async def aliases_after(
     directories: Sequence[IAccountDirectory], after: str, most: int, match: str = ""
 ) -> list[Alias]:
-    """Return aliases in the same way; ``match`` is a part of their addresses or of a target's."""
+    """Return aliases in the same way; ``match`` is a part of the address or of a target."""
     found: dict[str, Alias] = {}
     for directory in directories:
         for alias in await _aliases(directory, after, most, match):

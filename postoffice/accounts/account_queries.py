@@ -23,12 +23,14 @@ from postoffice.model.mail_policy import MailPolicy
 # -- accounts and domains --------------------------------------------------------------
 
 #: The tables with settings, and the key column of each.
-NAMES = {"account": "address", "domain": "name"}
+KEY_COLUMNS = {"account": "address", "domain": "name"}
 #: The columns of a quota and of a mail policy, in the order of their values.
-QUOTA = ("quota_octets", "quota_messages", "quota_over")
-SERVING = tuple(field.name for field in fields(MailPolicy))
+QUOTA_COLUMNS = ("quota_octets", "quota_messages", "quota_over")
+POLICY_COLUMNS = tuple(field.name for field in fields(MailPolicy))
 #: For a SELECT: the settings of an account; where it has none, those of its domain.
-SETTINGS = ", ".join(f"coalesce(account.{one}, domain.{one})" for one in (*QUOTA, *SERVING))
+SETTINGS = ", ".join(
+    f"coalesce(account.{one}, domain.{one})" for one in (*QUOTA_COLUMNS, *POLICY_COLUMNS)
+)
 FROM_ACCOUNTS = "FROM account LEFT JOIN domain ON domain.name = account.domain"
 _OWN = "address, maildrop, secret, scram, shared, state, state_by, state_at, state_why, keep_copy"
 _OWN_COUNT = len(_OWN.split(","))
@@ -54,13 +56,13 @@ def look_up(database: Connection, name: str) -> Found:
 
 def accounts(database: Connection, domain: str | None, after: str, most: int) -> list[Account]:
     """Return accounts with names after ``after``; their shared secrets are still sealed."""
-    which, values = _within(domain)
+    which, values = _in_domain(domain)
     ask = f"{_ACCOUNT} WHERE {which} AND address > ? ORDER BY address LIMIT ?"
     return _with_forwards(database, database.execute(ask, (*values, after, most)).fetchall())
 
 
 def accounts_like(database: Connection, after: str, most: int, match: str) -> list[Account]:
-    """Return accounts as ``accounts`` does, whose addresses have this part."""
+    """Return accounts as ``accounts`` does: those with ``match`` in their addresses."""
     if not match or not storable(match):
         return accounts(database, None, after, most) if not match else []
     which = "address > ? AND address LIKE ? ESCAPE '\\'"
@@ -72,11 +74,11 @@ def accounts_like(database: Connection, after: str, most: int, match: str) -> li
 def accounts_of(database: Connection, names: Iterable[str]) -> list[Account]:
     """Return those of these names that are accounts; their shared secrets are still sealed."""
     ask = f"{_ACCOUNT} WHERE address"
-    return _with_forwards(database, list(address_queries.within(database, ask, names)))
+    return _with_forwards(database, list(address_queries.rows_for(database, ask, names)))
 
 
-def _within(domain: str | None) -> tuple[str, tuple[str, ...]]:
-    """Return a condition and its value; one with OR would look at all accounts."""
+def _in_domain(domain: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return a condition and its value; one condition with OR would read all accounts."""
     return ("true", ()) if domain is None else ("account.domain = ?", (domain,))
 
 
@@ -106,7 +108,7 @@ def storable(name: str) -> bool:
     """
     Whether a database can hold this name.
 
-    Octets that are not UTF-8 may be in it as surrogates, and PostgreSQL has no NUL.
+    A name may have surrogates for octets that are not UTF-8, and PostgreSQL has no NUL.
     """
     try:
         name.encode()
@@ -145,7 +147,7 @@ def rename(database: Connection, name: str, new: str) -> bool:
     found = database.execute(change, (new, domain, name)).rowcount > 0
     database.execute("UPDATE device SET account = ? WHERE account = ?", (new, name))
     if found:
-        address_queries.follow(database, name, new)
+        address_queries.rename_targets(database, name, new)
     return found
 
 
@@ -223,10 +225,10 @@ def set_state(database: Connection, name: str, state: str, note: StateNote) -> b
 
 def settings_of(row: Row) -> tuple[Quota, MailPolicy]:
     """Return the values of the columns SETTINGS."""
-    return Quota(*row[: len(QUOTA)]), _serving(row[len(QUOTA) :])
+    return Quota(*row[: len(QUOTA_COLUMNS)]), _policy_of(row[len(QUOTA_COLUMNS) :])
 
 
-def _serving(row: Row) -> MailPolicy:
+def _policy_of(row: Row) -> MailPolicy:
     found = MailPolicy(*row)
     deletes = found.delete_on_collect  # the tables have no booleans
     return found if deletes is None else replace(found, delete_on_collect=bool(deletes))
@@ -241,21 +243,21 @@ def all_settings(database: Connection, _: str) -> frozenset[tuple[Quota, MailPol
 
 def set_quota(database: Connection, table: str, name: str, quota: Quota) -> bool:
     """Replace the quota of an account or a domain; False if it does not exist."""
-    return _set(database, table, name, QUOTA, astuple(quota))
+    return _set(database, table, name, QUOTA_COLUMNS, astuple(quota))
 
 
 def quota(database: Connection, table: str, name: str) -> Quota | None:
     """Return the quota of an account or a domain; None if it does not exist."""
-    row = _get(database, table, name, QUOTA)
+    row = _get(database, table, name, QUOTA_COLUMNS)
     return None if row is None else Quota(*row)
 
 
 def quotas(database: Connection, domain: str | None) -> dict[str, Quota]:
     """Return the quotas of accounts that have their own, of all or of one domain."""
-    which, values = _within(domain)
-    own = " OR ".join(f"{column} IS NOT NULL" for column in QUOTA)
+    which, values = _in_domain(domain)
+    own = " OR ".join(f"{column} IS NOT NULL" for column in QUOTA_COLUMNS)
     ask = (
-        f"SELECT address, {', '.join(QUOTA)} FROM account"  # noqa: S608 (our own words)
+        f"SELECT address, {', '.join(QUOTA_COLUMNS)} FROM account"  # noqa: S608 (our own words)
         f" WHERE ({own}) AND {which}"
     )
     return {address: Quota(*row) for address, *row in database.execute(ask, values)}
@@ -263,13 +265,13 @@ def quotas(database: Connection, domain: str | None) -> dict[str, Quota]:
 
 def set_mail_policy(database: Connection, table: str, name: str, mail_policy: MailPolicy) -> bool:
     """Replace the mail policy of an account or a domain; False if it does not exist."""
-    return _set(database, table, name, SERVING, astuple(mail_policy))
+    return _set(database, table, name, POLICY_COLUMNS, astuple(mail_policy))
 
 
 def mail_policy(database: Connection, table: str, name: str) -> MailPolicy | None:
     """Return the mail policy of an account or a domain; None if it does not exist."""
-    row = _get(database, table, name, SERVING)
-    return None if row is None else _serving(row)
+    row = _get(database, table, name, POLICY_COLUMNS)
+    return None if row is None else _policy_of(row)
 
 
 def _set(
@@ -280,12 +282,12 @@ def _set(
     values: tuple[object, ...],
 ) -> bool:
     changes = ", ".join(f"{column} = ?" for column in columns)
-    change = f"UPDATE {table} SET {changes} WHERE {NAMES[table]} = ?"  # noqa: S608 (our own words)
+    change = f"UPDATE {table} SET {changes} WHERE {KEY_COLUMNS[table]} = ?"  # noqa: S608 (our own words)
     return database.execute(change, (*values, name)).rowcount > 0
 
 
 def _get(database: Connection, table: str, name: str, columns: tuple[str, ...]) -> Row | None:
-    ask = f"SELECT {', '.join(columns)} FROM {table} WHERE {NAMES[table]} = ?"  # noqa: S608 (our own words)
+    ask = f"SELECT {', '.join(columns)} FROM {table} WHERE {KEY_COLUMNS[table]} = ?"  # noqa: S608 (our own words)
     return database.execute(ask, (name,)).fetchone()
 
 
@@ -295,7 +297,7 @@ ADD_DEVICE = "INSERT INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT 
 
 
 def devices(database: Connection, account: str) -> tuple[AppPassword, ...]:
-    """Return the devices of an account, sorted by name; their columns are those of AppPassword."""
+    """Return the devices of an account, sorted by name."""
     rows = database.execute("SELECT * FROM device WHERE account = ? ORDER BY name", (account,))
     return tuple(map(device_of, rows))
 
@@ -330,7 +332,7 @@ def maildrop_names(name: str) -> Iterator[str]:
 
 
 def maildrop_for(database: Connection, name: str) -> str:
-    """Return the first of these names that no account uses for its maildrop."""
+    """Return the first of ``maildrop_names`` that no account uses for its maildrop."""
     used = "SELECT 1 FROM account WHERE maildrop = ?"
     names = maildrop_names(name)
     return next(one for one in names if not database.execute(used, (one,)).fetchone())

@@ -1,5 +1,5 @@
 """
-What is refused when an alias, a forward or a domain is saved, each with a sentence for people.
+Checks an alias, a forward or a domain before it is saved; a refusal says why, for people.
 
 These are generators that ask a directory; see ``address_resolution.run``.
 """
@@ -21,10 +21,10 @@ from postoffice.model.alias import FORWARD, KINDS, REFUSE, Alias, Domain
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import UNKNOWN_RECIPIENT
 
-#: Targets of one alias at most, and characters of a refusal.
+#: Targets of one alias, and characters of the words of a refusal, at most.
 TARGETS = 100
 WORDS = 200
-#: Characters that cannot separate a tag.
+#: Characters that cannot separate a name from its tag.
 NO_SEPARATORS = f'{ascii_letters}{digits}.@"\\*'
 
 
@@ -141,7 +141,7 @@ def _check_targets(
 def _check_caught(
     name: str, targets: tuple[Address, ...], changed: Domain, postmaster: str
 ) -> Asking[None]:
-    """Refuse a target of a catch-all that does not exist, and which it would catch itself."""
+    """Refuse a target of a catch-all that does not exist: the catch-all would catch it itself."""
     without = replace(changed, catch_all=())
     for target in targets:
         found = yield from with_changes(resolve(target.normal, postmaster), without)

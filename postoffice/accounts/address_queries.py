@@ -10,7 +10,7 @@ from postoffice.accounts.sql_connection import Connection, Row
 from postoffice.model.address import Address
 from postoffice.model.alias import Alias, Domain
 
-#: The names in one statement, for ``within``.
+#: Names in one statement of ``rows_for`` at most.
 CHUNK = 500
 ADD_ALIAS = "INSERT INTO alias VALUES (?, ?, ?, ?, ?)"
 _ALIAS = "SELECT address, kind, words, send FROM alias"
@@ -25,7 +25,7 @@ def domain(database: Connection, name: str) -> Domain | None:
 
 def domains(database: Connection, names: Iterable[str]) -> dict[str, Domain]:
     """Return those of these domains that are local."""
-    rows = list(within(database, f"{_DOMAIN} WHERE name", names))
+    rows = list(rows_for(database, f"{_DOMAIN} WHERE name", names))
     caught = targets_of(database, [catch_all_name(row[0]) for row in rows])
     return {row[0]: _domain(row, caught.get(catch_all_name(row[0]), ())) for row in rows}
 
@@ -42,7 +42,7 @@ def alias(database: Connection, name: str) -> Alias | None:
 
 def aliases_of(database: Connection, names: Iterable[str]) -> dict[str, Alias]:
     """Return those of these names that are aliases."""
-    found = _with_targets(database, list(within(database, f"{_ALIAS} WHERE address", names)))
+    found = _with_targets(database, list(rows_for(database, f"{_ALIAS} WHERE address", names)))
     return {one.address: one for one in found}
 
 
@@ -56,8 +56,8 @@ def _alias(row: tuple[str, str, str, int], targets: Targets) -> Alias:
     return Alias(address, targets, kind, words, bool(send))
 
 
-def within(database: Connection, ask: str, names: Iterable[str]) -> Iterator[Row]:
-    """Yield the rows of a question that ends in a column, for all names that it may have."""
+def rows_for(database: Connection, ask: str, names: Iterable[str]) -> Iterator[Row]:
+    """Yield the rows in which the column at the end of a query has one of these names."""
     rest = iter(names)
     while chunk := list(islice(rest, CHUNK)):
         marks = ", ".join("?" for _ in chunk)
@@ -74,7 +74,7 @@ def targets_of(database: Connection, names: Iterable[str]) -> dict[str, Targets]
     """Return the targets of each of these names that has any."""
     found: dict[str, dict[int, Address]] = {}
     ask = "SELECT name, place, local, domain FROM target WHERE name"
-    for name, place, *address in within(database, ask, names):
+    for name, place, *address in rows_for(database, ask, names):
         found.setdefault(name, {})[place] = Address(*address)
     return {name: tuple(at[place] for place in sorted(at)) for name, at in found.items()}
 
@@ -87,7 +87,7 @@ def aliases(database: Connection, domain: str | None, after: str, most: int) -> 
 
 
 def aliases_like(database: Connection, after: str, most: int, match: str) -> list[Alias]:
-    """Return aliases as ``aliases`` does, whose address or a target has this part."""
+    """Return aliases as ``aliases`` does: those with ``match`` in their address or a target."""
     if not match:
         return aliases(database, None, after, most)
     ask = (
@@ -99,7 +99,7 @@ def aliases_like(database: Connection, after: str, most: int, match: str) -> lis
 
 
 def pattern_of(part: str) -> str:
-    """Return a pattern of LIKE for texts that have this part, with ESCAPE."""
+    """Return the pattern for ``LIKE ? ESCAPE '\\'`` that finds texts with this part."""
     for special in ("\\", "%", "_"):
         part = part.replace(special, f"\\{special}")
     return f"%{part}%"
@@ -176,8 +176,8 @@ def add_targets(database: Connection, new: Iterable[tuple[str, Iterable[Address]
         database.executemany("INSERT INTO target VALUES (?, ?, ?, ?, ?)", rows)
 
 
-def follow(database: Connection, name: str, new: str) -> None:
-    """An account was renamed: its forward, and the targets that it was, get the new name."""
+def rename_targets(database: Connection, name: str, new: str) -> None:
+    """Rename an account in its own forward, and wherever it is a target."""
     database.execute("UPDATE target SET name = ? WHERE name = ?", (new, name))
     local, _, domain = new.rpartition("@")
     change = "UPDATE target SET local = ?, domain = ?, normal = ? WHERE normal = ?"
@@ -195,7 +195,7 @@ def pointing_to(database: Connection, name: str) -> list[str]:
 
 
 def counts(database: Connection, domain: str) -> dict[str, int]:
-    """Return what a domain still has: accounts, aliases, and domains that are the same as it."""
+    """Return how many accounts, aliases and domain aliases a domain still has."""
     asked = {
         "accounts": "SELECT count(*) FROM account WHERE domain = ?",
         "aliases": "SELECT count(*) FROM alias WHERE domain = ?",

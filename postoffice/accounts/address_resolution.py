@@ -42,7 +42,7 @@ class AliasLoop(TemporaryFailure):
     """
     Aliases lead in a circle, or too far; the sender tries again until somebody mends them.
 
-    ``steps`` are those that were taken before.
+    ``steps`` are the steps up to there.
     """
 
     steps: tuple[Step, ...] = ()
@@ -84,8 +84,8 @@ class Step(NamedTuple):
         return f"as in {entry.same_as}" if self.rule == SAME_AS else "the postmaster's"
 
 
-class Refused(NamedTuple):
-    """An address, of those to which a resolution led, that takes no mail, and the reply."""
+class RefusedAddress(NamedTuple):
+    """An address on the way that takes no mail, and the reply to it."""
 
     address: str
     reply: Reply
@@ -104,7 +104,7 @@ class Resolution(NamedTuple):
     accounts: tuple[Account, ...]
     remote: tuple[Address, ...]
     discarded: tuple[str, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[RefusedAddress, ...]
     entry: Entry
     steps: tuple[Step, ...]
     forwarders: tuple[str, ...] = ()
@@ -156,7 +156,7 @@ def resolve(address: str, postmaster: str, *, forwards: bool = True) -> Asking[R
         tuple(expansion.accounts.values()),
         tuple(expansion.remote.values()),
         tuple(expansion.discarded),
-        tuple(Refused(*one) for one in expansion.refused.items()),
+        tuple(RefusedAddress(*one) for one in expansion.refused.items()),
         expansion.entry,
         tuple(expansion.steps),
         tuple(expansion.forwarders),
@@ -199,7 +199,7 @@ async def _wait(
 
 
 def untagged(local: str, separators: str = SEPARATORS) -> str:
-    """Return a local part without its tag: all before the first separator, but not nothing."""
+    """Return a local part without its tag: the text before the first separator, never empty."""
     ends = [end for one in separators if (end := local.find(one, 1)) > 0]
     return local[: min(ends)] if ends else local
 
@@ -220,7 +220,7 @@ def with_changes(asking: Asking[T], *changed: Alias | Account | Domain) -> Askin
 
 
 class _Expansion:
-    """Collects all to which an address leads, depth first, in the order of the targets."""
+    """Collects what an address leads to, depth first, in the order of the targets."""
 
     def __init__(self, postmaster: str, forwards: bool, known: dict[str, Found]) -> None:
         self._postmaster = postmaster

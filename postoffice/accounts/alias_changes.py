@@ -12,12 +12,12 @@ from postoffice.interfaces import IAddressRegister
 from postoffice.model.address import Address
 from postoffice.model.alias import DISCARD, REFUSE, Alias
 
-#: How many targets a text shows.
+#: Targets that a text shows at most.
 SHOWN = 3
 
 
 async def find_alias(register: IAddressRegister, name: str) -> Alias | None:
-    """Return the alias of that name (in normal form) that this directory itself has, or None."""
+    """Return the alias of that name (in normal form) in this directory, or None."""
     answer = register.look_up(name)
     found = await answer if isinstance(answer, Awaitable) else answer
     return found.entry if isinstance(found.entry, Alias) else None

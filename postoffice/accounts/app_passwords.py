@@ -1,4 +1,4 @@
-"""App passwords of devices: generated here, found by their first group, compared by a digest."""
+"""App passwords of devices: generated, found by their first group, and compared by a digest."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class AppPasswordToken:
         return sha256(b"a device's password: " + self.text.encode()).hexdigest()
 
     def of(self, devices: Iterable[AppPassword]) -> AppPassword | None:
-        """Return the device, of these, that has this password."""
+        """Return the device that has this password, or None."""
         for device in devices:
             if device.id == self.id and hmac.compare_digest(device.secret, self.digest):
                 return device
@@ -72,7 +72,7 @@ def may_be_one(credentials: Credentials) -> bool:
 
 
 def recognized(credentials: Credentials, devices: Iterable[AppPassword]) -> AppPassword | None:
-    """Return the device, of these, whose credentials these are."""
+    """Return the device that has these credentials, or None."""
     password = _read(credentials)
     if password is not None:
         return password.of(devices)
@@ -88,8 +88,7 @@ def salt(account: Account, devices: Iterable[AppPassword] = ()) -> Salt | None:
     """
     Return the one salt of all SCRAM keys of an account and its devices, or None.
 
-    A client asks for the salt by the account's name, before it is known which password it
-    uses.
+    A client asks for the salt of an account before it shows which of the passwords it uses.
     """
     for text in (account.scram, *(device.scram for device in devices)):
         keys = Keys.read(text)

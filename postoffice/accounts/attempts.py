@@ -26,8 +26,8 @@ class Allowance:
     """
     A number of wrong passwords in any period of so many seconds.
 
-    It is a token bucket that holds half of them and refills with the other half in that
-    time.  A bucket that holds all of them would allow twice as many in such a period.
+    It is a token bucket that holds half of them and gets the other half in that time.  A bucket
+    that holds all of them would allow twice as many in some periods.
     """
 
     count: int
@@ -49,9 +49,9 @@ class AttemptResult:
     """
     Whether a login may be checked.
 
-    If the network is known for this account, nothing was taken.  Otherwise the waits are
-    seconds until the account's and the network's allowance permit an attempt; if both are
-    0, one attempt was taken from each.
+    If the network is ``known`` for this account, nothing was taken.  Otherwise the waits are the
+    seconds until the allowances of the account and of the network permit an attempt; if both
+    waits are 0, one attempt was taken from each allowance.
     """
 
     known: bool = False
@@ -64,8 +64,8 @@ class FailureCount:
     """
     Failed logins at one account, or from one network (``kind``), within a day.
 
-    ``last`` and ``until`` are seconds since 1970.  It is blocked until ``until``, or not
-    if None.
+    ``last`` and ``until`` are seconds since 1970; ``until`` is the end of the block, None if there
+    is no block.
     """
 
     kind: str
@@ -94,11 +94,11 @@ class Attempts:
     def take(self, account: str, network: str, now: float) -> AttemptResult:
         """Take an attempt from both allowances, if both have one.  Raises TemporaryFailure."""
         with self._login_db.turn() as database:
-            if _knows(database, account, network, now):
+            if _is_known(database, account, network, now):
                 return AttemptResult(known=True)
             waits = {ACCOUNT: 0.0, NETWORK: 0.0}
             levels = []
-            for kind, name in _of(account, network):
+            for kind, name in _keys(account, network):
                 level = self._level(database, kind, name, now)
                 levels.append((kind, name, level))
                 waits[kind] = max(0.0, (1 - level) / self._allowances[kind].rate)
@@ -114,16 +114,16 @@ class Attempts:
         Raises TemporaryFailure.
         """
         with self._login_db.turn() as database:
-            for kind, name in _of(account, network):
+            for kind, name in _keys(account, network):
                 level = self._level(database, kind, name, now) + 1
                 _set(database, kind, name, min(level, self._allowances[kind].burst), now)
             if right:
-                _meet(database, account, network, now)
+                _remember_network(database, account, network, now)
 
     def wrong(self, account: str, network: str, now: float) -> None:
         """Count a wrong password.  Raises TemporaryFailure."""
         with self._login_db.turn() as database:
-            for kind, name in _of(account, network):
+            for kind, name in _keys(account, network):
                 level = self._level(database, kind, name, now)
                 _set(database, kind, name, level, now)
                 database.execute(
@@ -132,12 +132,14 @@ class Attempts:
                     (now - DAY, now, kind, name),
                 )
 
-    def meet(self, account: str, network: str, now: float) -> None:
+    def remember_network(self, account: str, network: str, now: float) -> None:
         """
-        Record that the owner of an account has logged in from a network.  Raises TemporaryFailure.
+        Record that the owner of an account has logged in from a network.
+
+        Raises TemporaryFailure.
         """
         with self._login_db.turn() as database:
-            _meet(database, account, network, now)
+            _remember_network(database, account, network, now)
 
     def failures(self, now: float) -> list[FailureCount]:
         """Return the failed logins of the last day, the latest first.  Raises TemporaryFailure."""
@@ -207,21 +209,21 @@ class Attempts:
         return float(min(allowance.burst, level + (now - at) * allowance.rate))
 
 
-def _of(account: str, network: str) -> Iterator[tuple[str, str]]:
+def _keys(account: str, network: str) -> Iterator[tuple[str, str]]:
     if account:
         yield ACCOUNT, account
     if network:
         yield NETWORK, network
 
 
-def _knows(database: sqlite3.Connection, account: str, network: str, now: float) -> bool:
+def _is_known(database: sqlite3.Connection, account: str, network: str, now: float) -> bool:
     row = database.execute(
         "SELECT last FROM known WHERE account = ? AND network = ?", (account, network)
     ).fetchone()
     return row is not None and row[0] > now - KNOWN
 
 
-def _meet(database: sqlite3.Connection, account: str, network: str, now: float) -> None:
+def _remember_network(database: sqlite3.Connection, account: str, network: str, now: float) -> None:
     database.execute("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", (account, network, now))
     database.execute(
         "DELETE FROM known WHERE account = ?1 AND network IN"

@@ -17,8 +17,8 @@ NewAccount = tuple[Account, Sequence[AppPassword]]
 
 _COLUMNS = (
     *("address", "domain", "maildrop", "secret", "scram", "shared"),
-    *account_queries.QUOTA,
-    *account_queries.SERVING,
+    *account_queries.QUOTA_COLUMNS,
+    *account_queries.POLICY_COLUMNS,
     *("state", "state_by", "state_at", "state_why", "keep_copy"),
 )
 
@@ -40,27 +40,27 @@ def look_ups(database: Connection, names: Collection[str]) -> dict[str, Found]:
 def maildrops(database: Connection, names: Iterable[str]) -> frozenset[str]:
     """Return those of these names that accounts use for their maildrops."""
     ask = "SELECT maildrop FROM account WHERE maildrop"
-    return frozenset(row[0] for row in address_queries.within(database, ask, names))
+    return frozenset(row[0] for row in address_queries.rows_for(database, ask, names))
 
 
 def pointed_to(database: Connection, names: Iterable[str]) -> frozenset[str]:
     """Return those of these addresses that are targets."""
     ask = "SELECT normal FROM target WHERE normal"
-    return frozenset(row[0] for row in address_queries.within(database, ask, names))
+    return frozenset(row[0] for row in address_queries.rows_for(database, ask, names))
 
 
 def own_settings(database: Connection, names: Iterable[str]) -> dict[str, tuple[Quota, MailPolicy]]:
     """Return for each of these accounts what it sets itself."""
-    columns = ", ".join((*account_queries.QUOTA, *account_queries.SERVING))
+    columns = ", ".join((*account_queries.QUOTA_COLUMNS, *account_queries.POLICY_COLUMNS))
     ask = f"SELECT address, {columns} FROM account WHERE address"  # noqa: S608 (our own words)
-    rows = address_queries.within(database, ask, names)
+    rows = address_queries.rows_for(database, ask, names)
     return {row[0]: account_queries.settings_of(row[1:]) for row in rows}
 
 
 def app_passwords(database: Connection, names: Iterable[str]) -> dict[str, tuple[AppPassword, ...]]:
     """Return the devices of each of these accounts that has any, sorted by name."""
     found: dict[str, list[AppPassword]] = {}
-    for row in address_queries.within(database, "SELECT * FROM device WHERE account", names):
+    for row in address_queries.rows_for(database, "SELECT * FROM device WHERE account", names):
         found.setdefault(row[0], []).append(account_queries.device_of(row))
     return {name: tuple(sorted(ones, key=lambda one: one.name)) for name, ones in found.items()}
 

@@ -36,7 +36,8 @@ from postoffice.util.networks import network_of
 
 log = Logger("postoffice")
 
-#: Seconds for which a password is known as wrong that a directory verifies: it may be set there.
+#: Seconds for which a wrong password stays wrong where a directory verifies passwords itself:
+#: somebody may set that password there.
 WRONG_ELSEWHERE = 300
 
 
@@ -92,7 +93,7 @@ class Checker:
         self, credentials: Credentials | IAnonymous
     ) -> Account | tuple[()]:
         """
-        Return the Account, read just now, with its device; ANONYMOUS for IAnonymous.
+        Return the Account as it is now, with its device; ANONYMOUS for IAnonymous.
 
         Raises UnauthorizedLogin, which reveals neither by text nor by time whether the
         user or the password was wrong; AccountDisabled, only if both were right;
@@ -102,7 +103,7 @@ class Checker:
             return ANONYMOUS
         name = normal(credentials.username)
         account = await self._find(name)
-        judging: Awaitable[Account | None] = self._slowed(credentials, name, account)
+        judging: Awaitable[Account | None] = self._throttled(credentials, name, account)
         judged: Account | Awaitable[Account | None] | None = at_once(judging)
         waited = waits(judged)
         found: Account | None = await later(judged)
@@ -117,10 +118,10 @@ class Checker:
             raise AccountDisabled
         return found
 
-    async def _slowed(
+    async def _throttled(
         self, credentials: Credentials, name: str | None, account: Account | None
     ) -> Account | None:
-        """Check the credentials when the throttle allows it; skip known wrong passwords."""
+        """Check the credentials as soon as the throttle allows; skip known wrong passwords."""
         judge = partial(self._judge, credentials, name, account)
         if self._throttle is None:
             return await judge(False)
@@ -131,19 +132,19 @@ class Checker:
             who = network  # only the token says whose it is; count by network
         digest = None
         if IUsernamePassword.providedBy(credentials):
-            secret = "" if account is None else account.secret or self._lately()
+            secret = "" if account is None else account.secret or self._period()
             if self._first_logins.may_be(name, account):
-                secret = self._lately()
+                secret = self._period()
             # An app password may be refused by service or address, so they are part of the digest.
             place = _from(credentials) if app_passwords.may_be_one(credentials) else (network,)
             words = (who, secret, *place, credentials.password)
             digest = self._throttle.digest(*map(_octets, words))
             if self._throttle.was_wrong(digest):
-                return await self._vouched_for(credentials)
+                return await self._ask_others(credentials)
         return await self._throttle.judged(who, network, digest, judge)
 
-    def _lately(self) -> str:
-        """Return the period of time: a refused password may be right in a later period."""
+    def _period(self) -> str:
+        """Return the current period; a password refused now may be right in the next one."""
         return f"{self._now() // WRONG_ELSEWHERE:.0f}"
 
     async def _judge(
@@ -156,7 +157,7 @@ class Checker:
         """
         device = await self._device(credentials, account)
         if account is not None and device is not None:
-            return _admitted(credentials, replace(account, device=device.name))
+            return _within_networks(credentials, replace(account, device=device.name))
         if IBearerLogin.providedBy(credentials):
             right = False  # only other checkers know tokens
         elif IScramLogin.providedBy(credentials):
@@ -169,8 +170,8 @@ class Checker:
         else:
             right = _shared_matches(credentials, account)
         if right and account is not None:
-            return _admitted(credentials, account)
-        return await self._vouched_for(credentials)
+            return _within_networks(credentials, account)
+        return await self._ask_others(credentials)
 
     async def _device(
         self, credentials: Credentials, account: Account | None
@@ -178,8 +179,8 @@ class Checker:
         """
         Return the device whose app password this is, if the device may be used from here.
 
-        It costs almost nothing compared with the hash that follows, so that timing does
-        not reveal accounts with devices.
+        Compared with the hash that follows, this takes no time: timing does not reveal which
+        accounts have devices.
         """
         if account is None or not app_passwords.may_be_one(credentials):
             return None
@@ -223,7 +224,7 @@ class Checker:
         password = credentials.password
         if account is not None and secret is None:
             elsewhere = await self._directory.verify(account, _octets(password))
-            if elsewhere:  # a wrong one takes as long as others do
+            if elsewhere:  # a wrong password goes on, and takes as long as for other accounts
                 return True
         right = await self._verifier.matches(
             user, secret, password, network=_network(credentials), known=known
@@ -239,8 +240,8 @@ class Checker:
     async def _find(self, name: str | None) -> Account | None:
         return None if name is None else await self._directory.find(name)
 
-    async def _vouched_for(self, credentials: Credentials) -> Account | None:
-        """Return the account that one of the other checkers accepts."""
+    async def _ask_others(self, credentials: Credentials) -> Account | None:
+        """Return the account that another checker accepts these credentials for, or None."""
         for other in self._others:
             if not any(kind.providedBy(credentials) for kind in other.credentialInterfaces):
                 continue
@@ -250,14 +251,14 @@ class Checker:
                 continue
             account = await self._find(normal(avatar))
             if account is not None:
-                may_be = await self._may_be(credentials, account)
-                return _admitted(credentials, account) if may_be else None
+                may_be = await self._token_may_name(credentials, account)
+                return _within_networks(credentials, account) if may_be else None
             why = "the checker vouches for somebody who has no account here"
             tell(log, log_events.VOUCHER_FAILED, user=_name(avatar), why=why)
         return None
 
-    async def _may_be(self, credentials: Credentials, account: Account) -> bool:
-        """Whether a name that came with a token belongs to the token's owner."""
+    async def _token_may_name(self, credentials: Credentials, account: Account) -> bool:
+        """Whether the name that came with a token, if any, belongs to the token's owner."""
         if not IBearerLogin.providedBy(credentials) or not credentials.username:
             return True
         named = await self._find(normal(credentials.username))
@@ -269,8 +270,8 @@ _NOBODYS_KEYS = scram.Keys(b"", 0, bytes(32), bytes(32))
 _NOBODYS_SECRET = secrets.token_bytes(32)
 
 
-def _admitted(credentials: Credentials, account: Account) -> Account | None:
-    """Return the account, if it may log in from where the client is."""
+def _within_networks(credentials: Credentials, account: Account) -> Account | None:
+    """Return the account, if it may log in from the client's address; else None."""
     service, address = _from(credentials)
     if not account.networks or within(address, account.networks):
         return account

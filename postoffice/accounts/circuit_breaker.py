@@ -1,8 +1,8 @@
 """
-What directories on another server share: the server may be down or slow.
+For directories on another server, which may be down or slow.
 
-While it is, clients hear *later*, never *unknown*.  Nobody waits for a server that has just
-failed, and mail for addresses that were found lately goes on.
+While the server is down, clients get a temporary error, never *unknown user*.  Nobody waits for a
+server that has just failed, and mail for addresses that were found lately goes on.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Breaker:
         self._why = ""
 
     async def run(self, function: Callable[[*Args], T], *args: *Args) -> T:
-        """Call ``function(*args)`` on a thread.  Raises Unavailable, and what it raises."""
+        """Call ``function(*args)`` on a thread.  Raises Unavailable, and its exceptions."""
         if self._failures and (self._trying or self._clock.seconds() < self._until):
             raise Unavailable(f"{self._why}; {self._server} is not asked again yet")
         trying = self._trying = self._failures > 0
@@ -89,7 +89,7 @@ class Breaker:
         except CancelledError:
             raise
         except Exception:
-            self._succeed()  # it has answered, whatever that was
+            self._succeed()  # the server has answered
             raise
         finally:
             if trying:
@@ -110,7 +110,7 @@ class Breaker:
 
     def _fail(self, why: str) -> None:
         if self._clock.seconds() < self._until:
-            return  # a call that began before; the pause has begun
+            return  # this call began before the pause
         if not self._failures:
             self.log.warn("{why}; retrying", why=why)
         self._why = why
@@ -124,14 +124,14 @@ class Breaker:
 
 
 class StaleAnswers:
-    """Answers that were positive, for ``seconds``: they are served while the server is down."""
+    """Positive answers, which are served while the server is down; each for ``seconds``."""
 
     def __init__(self, seconds: float, clock: IReactorTime) -> None:
         self._seconds = seconds
         self._known: Cache[str, Found] = Cache(REMEMBERED, clock.seconds)
 
     async def ask(self, name: str, ask: Callable[[], Awaitable[Found]]) -> Found:
-        """Return an answer; if the server is down, the last one, if it was positive."""
+        """Return an answer; if the server is down, its last positive answer."""
         try:
             found = await ask()
         except Unavailable:

@@ -61,7 +61,7 @@ class Directories:
         """
         Return the first domain record and the first entry that a directory has.
 
-        At once if all directories that are asked answer at once.
+        It is no awaitable if each directory that is asked knows its answer at once.
         """
         return self._look_up(name, 0, Found(None))
 
@@ -153,7 +153,7 @@ def _merged(known: Found, found: Found) -> Found:
 
 
 def look_up_of(directory: IAccountDirectory) -> Callable[[str], Found | Awaitable[Found]]:
-    """Return a directory's ``look_up``, or one that asks with ``find`` and ``serves``."""
+    """Return a directory's ``look_up``, or a function that uses its ``find`` and ``serves``."""
     if IAddresses.providedBy(directory):
         return cast(IAddresses, directory).look_up
 

@@ -1,4 +1,4 @@
-"""Salts for names that nobody has, so that SCRAM does not tell who has an account."""
+"""Salts for unknown names, so that SCRAM does not reveal which accounts exist."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import hmac
 
 from postoffice.protocol import scram
 
-#: Seconds for which the salt of an unknown name stays, at least on an average.
+#: Seconds for which an unknown name keeps its salt, at least.
 PACE = 120 * 86400.0
 
 
 def steady_salt(key: bytes, name: str, now: float) -> scram.Salt:
     """
-    Return the fake salt of an unknown name; it changes at times that only the key determines.
+    Return the fake salt of an unknown name.  When it changes depends on the key alone.
 
-    Each name has its own period, of one to sixteen times PACE, and its salt changes once
-    in each.
+    Each name has a period of its own, of one to sixteen times PACE; its salt changes once in each
+    period.
     """
     octets = name.encode("utf-8", "replace")
 

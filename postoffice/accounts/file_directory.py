@@ -48,8 +48,8 @@ class FileContents:
         return frozenset((one.quota, one.mail_policy) for one in accounts)
 
 
-#: Makes the contents from the file's path and its octets; runs on a thread.  Raises StartupError
-#: with one line for each problem, each with the path and the number of the line.
+#: Parses a file: its path and its octets; runs on a thread.  Raises StartupError with one line for
+#: each problem, which begins with the path and the number of the line.
 Parse = Callable[[str, bytes], FileContents]
 
 
@@ -123,7 +123,7 @@ class FileDirectory:
         return (await self._current()).account_settings
 
     async def _current(self) -> FileContents:
-        """Return what the file says now, or what its last good version said."""
+        """Return the contents of the file, or of its last good version."""
         if not self._is_current():
             if self._reading is None:
                 reading = Deferred.fromCoroutine(self._read_again())
@@ -134,8 +134,8 @@ class FileDirectory:
         return self._contents
 
     def _is_current(self) -> bool:
-        """Whether there is no new version, or none that has been complete for long enough."""
-        stamp = _look(self._path)
+        """Whether no new version must be read; one that was just written may be incomplete."""
+        stamp = _stamp_of(self._path)
         if stamp == self._stamp:
             return True
         if stamp is None or self._stamp is None or stamp[:2] != self._stamp[:2]:
@@ -145,7 +145,7 @@ class FileDirectory:
     async def _read_again(self) -> None:
         try:
             stamp, found = await self._executor.run(self._read)
-            if stamp != _look(self._path):
+            if stamp != _stamp_of(self._path):
                 return  # changed meanwhile: the next question reads it again
             self._stamp = stamp
             if isinstance(found, str):
@@ -166,10 +166,10 @@ class FileDirectory:
             self._reading = None
 
     def _read(self) -> tuple[Stamp | None, FileContents | str]:
-        """Return the file's stamp, and its contents or what is wrong with it.  It blocks."""
-        stamp, began = _look(self._path), time.monotonic()
+        """Return the file's stamp, and its contents or the text of its problems.  It blocks."""
+        stamp, began = _stamp_of(self._path), time.monotonic()
         try:
-            return stamp, self._parse(self._path, _octets(self._path))
+            return stamp, self._parse(self._path, _read_file(self._path))
         except OSError as error:
             return stamp, f"{self._path}: {error.strerror}"
         except StartupError as error:
@@ -178,7 +178,7 @@ class FileDirectory:
             self._slow = time.monotonic() - began > PATIENCE
 
 
-def _look(path: str) -> Stamp | None:
+def _stamp_of(path: str) -> Stamp | None:
     """Return the stamp of the file; None if there is none."""
     try:
         status = os.stat(path)
@@ -189,7 +189,7 @@ def _look(path: str) -> Stamp | None:
     )  # fmt: skip
 
 
-def _octets(path: str) -> bytes:
+def _read_file(path: str) -> bytes:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise StartupError(f"{path}: it is not a file")
     with open(path, "rb") as file:

@@ -28,7 +28,7 @@ from postoffice.util.shared_work import SharedWork
 log = Logger("postoffice")
 
 
-#: Begins an import: the address, what the command needs besides, and the password there.
+#: Begins an import: the address, more arguments of the command, and the password at the old server.
 BeginImport: TypeAlias = Callable[[str, Sequence[str], bytes], object]
 
 
@@ -56,7 +56,7 @@ class FirstLogins:
         self._hashing = hashing
         self._count = count
         self._begin_import = begin_import
-        #: Clients open several connections at once: the old server is asked for all of them once.
+        #: A client opens several connections at once: one question to the old server is enough.
         self._under_way: SharedWork[tuple[str, bytes], Exception | None] = SharedWork()
 
     def may_be(self, name: str | None, account: Account | None) -> bool:

@@ -1,7 +1,7 @@
 """
 Connections to an LDAP server: shared ones for searches, a new one for each password.
 
-The functions block.  Each call to the server has a time limit of the library's.
+The functions block; python-ldap limits the time of each call.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from postoffice.model.errors import TemporaryFailure
 from postoffice.util.connection_pool import ConnectionPool
 
 _Found = Sequence[tuple[str | None, Mapping[str, Sequence[bytes]]]]
-#: The name of an entry, and its attributes, in lower case.
-Entry = tuple[str, Mapping[str, Sequence[bytes]]]
+#: The DN of an entry, and its attributes, whose names are in lower case.
+LDAPEntry = tuple[str, Mapping[str, Sequence[bytes]]]
 
 #: Entries in a page of a listing.
 PAGE = 500
@@ -37,7 +37,7 @@ _DOWN = (
     ldap.STRONG_AUTH_REQUIRED,
     ldap.LOCAL_ERROR,
 )
-#: Errors of a bind that mean a wrong password, or no password.
+#: Errors of a bind that mean a wrong password, or that the entry has none.
 _WRONG = (ldap.INVALID_CREDENTIALS, ldap.INAPPROPRIATE_AUTH, ldap.NO_SUCH_OBJECT)
 
 
@@ -76,7 +76,7 @@ class LDAPServer:
 
     @property
     def has_tls(self) -> bool:
-        """True if the connection is encrypted: then the server needs a certificate."""
+        """True if the connection uses TLS, so that the server needs a certificate."""
         return self.starttls or any(uri.startswith("ldaps:") for uri in self.uris)
 
     def connect(self) -> LDAPConnection:
@@ -103,14 +103,14 @@ class LDAPConnections:
         self._pool: ConnectionPool[LDAPConnection] = ConnectionPool(_unbind)
         self.open, self.close = self._pool.open, self._pool.close
 
-    def search(self, base: str, query: str, attributes: Sequence[str]) -> list[Entry]:
+    def search(self, base: str, query: str, attributes: Sequence[str]) -> list[LDAPEntry]:
         """
         Return the entries below ``base``, two at most; attributes are in lower case.
 
         Raises Unavailable, and TemporaryFailure for what the server refuses.
         """
 
-        def ask(connection: LDAPConnection) -> list[Entry]:
+        def ask(connection: LDAPConnection) -> list[LDAPEntry]:
             try:
                 found = connection.search_ext_s(
                     base, ldap.SCOPE_SUBTREE, query, list(attributes),
@@ -127,8 +127,8 @@ class LDAPConnections:
         return self._use(None, ask)
 
     def _use(
-        self, connection: LDAPConnection | None, ask: Callable[[LDAPConnection], list[Entry]]
-    ) -> list[Entry]:
+        self, connection: LDAPConnection | None, ask: Callable[[LDAPConnection], list[LDAPEntry]]
+    ) -> list[LDAPEntry]:
         fresh = connection is None
         try:
             if connection is None:
@@ -145,10 +145,10 @@ class LDAPConnections:
         self._pool.give_back(connection)
         return found
 
-    def listing(self, base: str, query: str, attributes: Sequence[str]) -> Listing:
+    def listing(self, base: str, query: str, attributes: Sequence[str]) -> LDAPListing:
         """Return a search that yields all entries below ``base``, a page at a time."""
         how = (self._logged_in, self._failure, self._server.timeout)
-        return Listing(*how, base, query, attributes)
+        return LDAPListing(*how, base, query, attributes)
 
     def _logged_in(self) -> LDAPConnection:
         connection = self._server.connect()
@@ -164,8 +164,8 @@ class LDAPConnections:
         """
         Whether this is the password of an entry: a bind, on a connection of its own.
 
-        An empty password never gets there: such a bind succeeds for everybody (RFC 4513
-        §5.1.2).  Nor does one with a NUL, which libraries take for its end.
+        An empty password is never sent: such a bind succeeds for everybody (RFC 4513 §5.1.2).
+        Nor is one with a NUL, where libraries end the text.
         """
         if not name or not password or b"\0" in password:
             return False
@@ -194,11 +194,11 @@ class LDAPConnections:
         return Unavailable(why) if isinstance(error, _DOWN) else TemporaryFailure(why)
 
 
-class Listing:
+class LDAPListing:
     """
     One search, in pages (RFC 2696), on a connection of its own.
 
-    Without pages a server returns no more entries than its limit of size, often 500.
+    Without pages a server returns no more entries than its size limit, often 500.
     """
 
     def __init__(
@@ -218,8 +218,8 @@ class Listing:
         self._pages = SimplePagedResultsControl(criticality=True, size=PAGE, cookie="")
         self.ended = False
 
-    def page(self) -> list[Entry]:
-        """Return the next page, the last one if ``ended`` is true then; raises as ``search``."""
+    def page(self) -> list[LDAPEntry]:
+        """Return the next page; ``ended`` is true after the last one.  Raises as ``search``."""
         try:
             if self._connection is None:
                 self._connection = self._connect()
@@ -240,7 +240,7 @@ class Listing:
         _unbind(connection)
 
 
-def _entries(found: _Found) -> list[Entry]:
+def _entries(found: _Found) -> list[LDAPEntry]:
     return [
         (name, {key.lower(): one for key, one in values.items()})
         for name, values in found

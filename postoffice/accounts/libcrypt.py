@@ -1,4 +1,4 @@
-"""The system's ``crypt_r``, which knows the hashes of /etc/shadow.  It blocks, without the GIL."""
+"""The system's ``crypt_r``, for the hashes of /etc/shadow.  It blocks, and releases the GIL."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _load() -> Callable[[bytes, bytes, object], bytes | None] | None:
     return None
 
 
-# When the module is imported: later, root's rights may be gone.
+# Loaded at import, because root's rights may be gone later.
 _crypt_r = _load()
 
 

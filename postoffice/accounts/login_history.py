@@ -158,7 +158,7 @@ class LoginRecorder:
         self._used: dict[LoginMethod, float] = {}
         self._turn = DeferredLock()
         self._timer: IDelayedCall | None = None
-        self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._not_done)
+        self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._log_failure)
         self._open = False
         self._complained = False
 
@@ -198,11 +198,11 @@ class LoginRecorder:
 
     def _write_later(self) -> None:
         if self._open and self._used and self._timer is None:
-            self._timer = self._clock.callLater(BATCH, self._ring)
+            self._timer = self._clock.callLater(BATCH, self._begin_writing)
 
-    def _ring(self) -> None:
+    def _begin_writing(self) -> None:
         self._timer = None
-        Deferred.fromCoroutine(self._write()).addErrback(self._not_done)
+        Deferred.fromCoroutine(self._write()).addErrback(self._log_failure)
 
     async def _write(self) -> None:
         await self._turn.acquire()
@@ -227,5 +227,5 @@ class LoginRecorder:
         finally:
             self._turn.release()
 
-    def _not_done(self, why: Failure) -> None:
+    def _log_failure(self, why: Failure) -> None:
         self.log.failure("writing logins failed", failure=why)

@@ -36,7 +36,7 @@ class MemoryDirectory(OldMembers):
 
     async def find(self, name: str) -> Account | None:
         known = self._accounts.get(name)
-        return None if known is None else self._told(known)
+        return None if known is None else self._completed(known)
 
     async def serves(self, domain: str) -> bool:
         return domain in self._domains
@@ -58,7 +58,7 @@ class MemoryDirectory(OldMembers):
     async def each_account(self, domain: str | None = None) -> AsyncIterator[Account]:
         for name in self._names(domain):
             if name in self._accounts:
-                yield self._told(self._accounts[name])
+                yield self._completed(self._accounts[name])
 
     def _names(self, domain: str | None) -> list[str]:
         return sorted(one for one in self._accounts if domain in (None, _domain(one)))
@@ -86,7 +86,7 @@ class MemoryDirectory(OldMembers):
     async def add(
         self, name: str, secret: str | None, scram: str | None = None, maildrop: str | None = None
     ) -> bool:
-        self._see_to_the_domain(name)
+        self._check_domain(name)
         if name in self._accounts or name in self._aliases:
             return False
         maildrop = maildrop or await self.maildrop_for(name)
@@ -98,29 +98,29 @@ class MemoryDirectory(OldMembers):
         return next(one for one in maildrop_names(name) if one not in taken)
 
     async def rename(self, name: str, new: str) -> bool:
-        self._see_to_the_domain(new)
+        self._check_domain(new)
         if name not in self._accounts or new in self._accounts or new in self._aliases:
             return False
         self._accounts[new] = replace(self._accounts.pop(name), address=new)
         self._devices[new] = self._devices.pop(name, {})
-        self._follow(name, new)
+        self._rename_targets(name, new)
         return True
 
-    def _follow(self, name: str, new: str) -> None:
-        """Let targets that were ``name`` be ``new``."""
+    def _rename_targets(self, name: str, new: str) -> None:
+        """Replace the target ``name`` by ``new`` everywhere."""
         address = Address(*new.rsplit("@", 1))
 
-        def followed(targets: tuple[Address, ...]) -> tuple[Address, ...]:
+        def renamed(targets: tuple[Address, ...]) -> tuple[Address, ...]:
             return tuple(address if one.normal == name else one for one in targets)
 
         for key, alias in self._aliases.items():
-            self._aliases[key] = replace(alias, targets=followed(alias.targets))
+            self._aliases[key] = replace(alias, targets=renamed(alias.targets))
         for key, account in self._accounts.items():
-            self._accounts[key] = replace(account, forward=followed(account.forward))
+            self._accounts[key] = replace(account, forward=renamed(account.forward))
         for key, domain in self._records.items():
-            self._records[key] = replace(domain, catch_all=followed(domain.catch_all))
+            self._records[key] = replace(domain, catch_all=renamed(domain.catch_all))
 
-    def _see_to_the_domain(self, name: str) -> None:
+    def _check_domain(self, name: str) -> None:
         if _domain(name) not in self._domains:
             raise LookupError(f"{_domain(name)} is not a domain of ours")
 
@@ -178,10 +178,10 @@ class MemoryDirectory(OldMembers):
         return None if known is None else known[1]
 
     async def account_settings(self) -> frozenset[tuple[Quota, MailPolicy]]:
-        told = map(self._told, self._accounts.values())
-        return frozenset((one.quota, one.mail_policy) for one in told)
+        completed = map(self._completed, self._accounts.values())
+        return frozenset((one.quota, one.mail_policy) for one in completed)
 
-    def _told(self, account: Account) -> Account:
+    def _completed(self, account: Account) -> Account:
         """Complete an account's settings with those of its domain."""
         quota, mail_policy = self._domains[_domain(account.address)]
         return replace(
@@ -207,7 +207,7 @@ class MemoryDirectory(OldMembers):
 
     def look_up(self, name: str) -> Found:
         account = self._accounts.get(name)
-        entry = self._aliases.get(name) if account is None else self._told(account)
+        entry = self._aliases.get(name) if account is None else self._completed(account)
         return Found(self._records.get(_domain(name)), entry)
 
     async def aliases(
@@ -219,7 +219,7 @@ class MemoryDirectory(OldMembers):
         return [self._aliases[name] for name in names[:most]]
 
     async def add_alias(self, alias: Alias) -> bool:
-        self._see_to_the_domain(alias.address)
+        self._check_domain(alias.address)
         if alias.address in self._accounts or alias.address in self._aliases:
             return False
         self._aliases[alias.address] = alias

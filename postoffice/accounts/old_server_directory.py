@@ -43,11 +43,11 @@ def _today() -> date:
 @implementer(IAccountListing, IAddresses, IAccountSettings, IFirstLogins)
 class OldServerDirectory:
     """
-    It has no accounts; it tells of logins to ``domains`` whether they are right at ``server``.
+    Checks first logins to ``domains`` at ``server``; it has no accounts of its own.
 
-    From the day ``until`` on (UTC) it is not asked.  ``login`` is the login there, with
-    variables.  ``imports``: the mail there is imported behind a first login.  ``timeout`` are
-    the seconds of one login.  Raises SettingError for a variable that does not exist.
+    From the day ``until`` on (UTC) the server is not asked.  ``login`` is the user name there, with
+    variables.  With ``imports`` the mail there is imported after a first login.  One login there
+    takes at most ``timeout`` seconds.  Raises SettingError for a variable that does not exist.
     """
 
     log = Logger()
@@ -137,10 +137,10 @@ class OldServerDirectory:
         try:
             return await self._breaker.run(self._ask, self._login_of(name), text)
         finally:
-            self._clock.callLater(0, self._turns.release)  # a hundred at once would recurse
+            self._clock.callLater(0, self._turns.release)  # at once, 100 waiting logins recurse
 
     def import_words(self, name: str) -> Sequence[str]:
-        """The server with the login, and its TLS."""
+        """Return the URL of the server with the login, and the options for its TLS."""
         if not self._imports:
             return ()
         scheme, rest = str(self._server).split("://")
@@ -152,7 +152,7 @@ class OldServerDirectory:
         return _VARIABLE.sub(lambda found: value(variable("login", found), name), self._login)
 
     def _ask(self, login: str, password: str) -> bool:
-        """Log in, on a thread.  What the server does not decide is a temporary failure."""
+        """Log in, on a thread.  Raises TemporaryFailure if the reply is neither yes nor no."""
         reply = try_login(self._server, login, password)
         if reply.ok:
             return True
@@ -160,5 +160,5 @@ class OldServerDirectory:
             return False
         why = f"the old server {self._server} does not tell whether a login is right: {reply}"
         if reply.said and reply.phase == LOGIN:
-            raise TemporaryFailure(why)  # such as [IN-USE], which not all say truly
+            raise TemporaryFailure(why)  # [IN-USE] may have other reasons
         raise Unavailable(why)

@@ -1,8 +1,9 @@
 """
 Dovecot's passwd-file: ``user:password:uid:gid:gecos:home:shell:extra fields``.
 
-Only the user, the password and the extra fields count here.  Extra fields that would change who
-may log in, and that are not known here, are errors; what is for Dovecot's storage is ignored.
+Only the user, the password and the extra fields count here.  Fields for Dovecot's storage are
+ignored; any other extra field that is not known here is an error, because it may decide who can
+log in.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ _LIMIT = re.compile(r"(storage|bytes|messages)=([0-9]{1,15})([BKMGT]?)B?", re.IG
 @dataclass(frozen=True)
 class PasswdFile:
     """
-    How files are read: ``scheme`` is that of passwords without a ``{SCHEME}``.
+    How files are read: a password without ``{SCHEME}`` has this ``scheme``.
 
-    ``domain``, in normal form, is that of users without one; it is local also without users.
+    A user without a domain is in ``domain`` (in normal form), which is local even if nobody is.
     """
 
     scheme: str = "CRYPT"
@@ -48,10 +49,10 @@ class PasswdFile:
                 if account is not None:
                     if account.address in lines:
                         first = lines[account.address]
-                        raise _Wrong(f"{account.address} stands in line {first} already")
+                        raise _BadLine(f"{account.address} stands in line {first} already")
                     lines[account.address] = number
                     accounts[account.address] = account
-            except (_Wrong, NotAnAddress, password_schemes.UnusableHash) as why:
+            except (_BadLine, NotAnAddress, password_schemes.UnusableHash) as why:
                 problems.append(f"{path}:{number}: {why}")
         if problems:
             more = len(problems) - PROBLEMS
@@ -67,14 +68,14 @@ class PasswdFile:
             return None
         user, colon, rest = line.partition(":")
         if not colon:
-            raise _Wrong("there is no colon: is it half a line?")
+            raise _BadLine("there is no colon: is it half a line?")
         fields = rest.split(":", 6)
         if len(fields) not in (1, 5, 6, 7) and any(fields[1:]):
-            raise _Wrong(
+            raise _BadLine(
                 f"it has {len(fields) + 1} fields; expected user:password, or "
                 "user:password:uid:gid:gecos:home:shell:extra fields"
             )
-        extra = _Extra()
+        extra = _ExtraFields()
         for word in fields[6].split() if len(fields) == 7 else ():
             extra.take(word)
         return Account(
@@ -88,11 +89,13 @@ class PasswdFile:
 
     def _name(self, user: str) -> str:
         if not user:
-            raise _Wrong("the user is missing before the first colon")
+            raise _BadLine("the user is missing before the first colon")
         if "@" in user:
             return Address.parse(user).normal
         if not self.domain:
-            raise _Wrong(f"{user} has no domain; write {user}@DOMAIN, or set domain: for the file")
+            raise _BadLine(
+                f"{user} has no domain; write {user}@DOMAIN, or set domain: for the file"
+            )
         return Address.parse(f"{user}@{self.domain}").normal
 
     def _password(self, text: str) -> password_schemes.PasswordFields:
@@ -106,7 +109,7 @@ class PasswdFile:
         )
 
 
-class _Wrong(ValueError):
+class _BadLine(ValueError):
     """What is wrong with a line."""
 
 
@@ -118,24 +121,24 @@ def _lines(octets: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _text(octets: bytes) -> str:
-    """Decode a line.  Raises _Wrong for what no editor for UNIX writes."""
+    """Decode a line.  Raises _BadLine for a BOM, CRLF, control characters, and bad UTF-8."""
     if octets.startswith(b"\xef\xbb\xbf"):
-        raise _Wrong("it begins with a byte order mark (BOM); save the file without it")
+        raise _BadLine("it begins with a byte order mark (BOM); save the file without it")
     if octets.endswith(b"\r"):
-        raise _Wrong("it ends in CRLF; save the file with the line ends of UNIX")
+        raise _BadLine("it ends in CRLF; save the file with the line ends of UNIX")
     if len(octets) > LINE:
-        raise _Wrong(f"the line has over {LINE} octets")
+        raise _BadLine(f"the line has over {LINE} octets")
     try:
         text = octets.decode()
     except UnicodeDecodeError as error:
-        raise _Wrong(f"not UTF-8: the octet 0x{octets[error.start]:02X}") from None
+        raise _BadLine(f"not UTF-8: the octet 0x{octets[error.start]:02X}") from None
     if not text.replace("\t", " ").isprintable():
-        raise _Wrong("control characters")
+        raise _BadLine("control characters")
     return text
 
 
 @dataclass
-class _Extra:
+class _ExtraFields:
     """The extra fields of one line."""
 
     octets: int | None = None
@@ -144,7 +147,7 @@ class _Extra:
     nologin: bool = False
 
     def take(self, word: str) -> None:
-        """Take one of the words.  Raises _Wrong."""
+        """Take one of the words.  Raises _BadLine."""
         name, _, value = word.partition("=")
         if re.fullmatch(r"userdb_quota_rule[0-9]*", name):
             self._quota_rule(value)
@@ -154,11 +157,11 @@ class _Extra:
             try:
                 self.networks += networks_of(value)
             except ValueError as error:
-                raise _Wrong(f"allow_nets: {error}") from None
+                raise _BadLine(f"allow_nets: {error}") from None
         elif name == "nologin":
             self.nologin = self.nologin or value.lower() not in ("n", "no", "0")
         elif not name.startswith("userdb_") and name not in ("nodelay", "reason"):
-            raise _Wrong(f"the extra field {name} is not supported")
+            raise _BadLine(f"the extra field {name} is not supported")
 
     def _quota_rule(self, rule: str) -> None:
         """``*:storage=1G:messages=1000``; rules for single folders do not concern POP3."""
@@ -174,7 +177,9 @@ class _Extra:
     def _limit(self, text: str) -> None:
         found = _LIMIT.fullmatch(text)
         if found is None:
-            raise _Wrong(f"{text!r} is not a limit of a quota, such as storage=1G or messages=1000")
+            raise _BadLine(
+                f"{text!r} is not a limit of a quota, such as storage=1G or messages=1000"
+            )
         kind, number, unit = found[1].lower(), int(found[2]), found[3].upper()
         if kind == "messages":
             self.messages = number

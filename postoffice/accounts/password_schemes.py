@@ -1,8 +1,8 @@
 """
 Password hashes that others have made: Dovecot's ``{SCHEME}hash``, and those of /etc/shadow.
 
-``read`` checks a stored hash before anything is computed: what is malformed, or would take a
-thread for many seconds, is an UnusableHash.  Verifying blocks.
+``read`` checks a stored hash before anything is computed: a hash that is malformed, or that would
+keep a thread busy for many seconds, is an UnusableHash.  Verifying blocks.
 """
 
 from __future__ import annotations
@@ -116,10 +116,10 @@ def is_none(text: str) -> bool:
 
 def fields_elsewhere(text: str | None, scheme: str) -> PasswordFields:
     """
-    Return the same for a password in a database of another program.
+    Return what an account gets from a password in another program's database.
 
-    ``scheme`` is that of passwords without one.  A hash that cannot be used stays: only
-    logins fail, and the log has the reason.
+    A password without a scheme has ``scheme``.  A hash that cannot be used is kept: only logins
+    fail, and the log has the reason.
     """
     if text is None or is_none(text):
         return {}
@@ -240,7 +240,7 @@ def _check_cost(scheme: str, found: re.Match[str]) -> None:
 
 
 def _matches_crypt(scheme: str, text: str, password: bytes) -> bool:
-    if b"\0" in password:  # in C it ends there
+    if b"\0" in password:  # where C ends the text
         return False
     found = libcrypt.crypt(password, _octets(text))
     if found is None:

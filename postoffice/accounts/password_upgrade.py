@@ -1,4 +1,4 @@
-"""Passwords are hashed anew, and get SCRAM keys, in the background after a login."""
+"""After a login, hashes the password anew if its hash is outdated, and makes its SCRAM keys."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from postoffice.protocol import scram
 
 log = Logger("postoffice")
 
-#: Passwords that wait for SCRAM keys or for a new hash: one at a time is enough.
-DERIVING = 100
+#: Passwords that wait for SCRAM keys or for a new hash, at most.
+WAITING = 100
 
 
 class PasswordUpgrade:
@@ -30,33 +30,32 @@ class PasswordUpgrade:
     def __init__(self, directory: Directories, hashing: Executor) -> None:
         self._directory = directory
         self._hashing = hashing
-        self._deriving: dict[str, tuple[str, bytes]] = {}
+        self._waiting: dict[str, tuple[str, bytes]] = {}
         self._stopping: Deferred[None] | None = None
 
     async def stop(self) -> None:
         """End the work in the background; no logins come after this."""
         if self._stopping is None:
             self._stopping = Deferred()
-        if self._deriving:
+        if self._waiting:
             await self._stopping
 
     def add(self, account: Account, password: bytes) -> None:
         """
-        Hash a password anew, and make its SCRAM keys, now that it is known.
+        Hash a password anew, and make its SCRAM keys, in the background, one at a time.
 
-        This runs in the background.  Passwords wait in memory only until those before
-        them are done.
+        The password is kept in memory until then.
         """
-        if account.secret is None or account.address in self._deriving:
+        if account.secret is None or account.address in self._waiting:
             return
-        if len(self._deriving) < DERIVING and self._stopping is None:
-            self._deriving[account.address] = (account.secret, password)
-            if len(self._deriving) == 1:
+        if len(self._waiting) < WAITING and self._stopping is None:
+            self._waiting[account.address] = (account.secret, password)
+            if len(self._waiting) == 1:
                 Deferred.fromCoroutine(self._renew_all())
 
     async def _renew_all(self) -> None:
-        while self._deriving and self._stopping is None:
-            name, (secret, password) = next(iter(self._deriving.items()))
+        while self._waiting and self._stopping is None:
+            name, (secret, password) = next(iter(self._waiting.items()))
             try:
                 await self._rehash(name, secret, password)
             except TemporaryFailure as error:
@@ -70,9 +69,9 @@ class PasswordUpgrade:
                 self.log.failure(
                     "keeping a new hash and the SCRAM keys of {name} failed", name=name
                 )
-            del self._deriving[name]
+            del self._waiting[name]
         if self._stopping is not None:
-            self._deriving.clear()
+            self._waiting.clear()
             self._stopping.callback(None)
 
     async def _rehash(self, name: str, secret: str, password: bytes) -> None:

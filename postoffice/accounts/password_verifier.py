@@ -1,4 +1,4 @@
-"""Verifies passwords on threads; equal requests share a run, and right passwords are cached."""
+"""Verifies passwords on threads; equal requests share one run, and right passwords are cached."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AT_ONCE = os.cpu_count() or 1
 #: clients, which come first, take as long as mail programs wait for an answer.
 STRANGERS = Bounds(total=200, per_network=16, per_prefix=32)
 KNOWN = Bounds(total=2000, per_network=2000, per_prefix=2000)
-#: While verifications for known clients wait, one run of so many is for a stranger.
+#: While verifications for known clients wait, every so many runs one is for a stranger.
 STRANGERS_TURN = 8
 _REFUSED = "login refused: too many passwords wait to be verified"
 
@@ -56,8 +56,8 @@ class VerificationQueue:
     """
     Which verification is next: those for known clients first, then those for strangers.
 
-    Each kind has a queue of its own, so that strangers take no place from
-    known clients.  While both wait, one of STRANGERS_TURN is a stranger's.
+    Each kind has a queue of its own, so that strangers take no place from known clients.  While
+    both wait, every STRANGERS_TURN-th run is for a stranger.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class VerificationQueue:
         self._in_a_row = 0  # turns of the known while strangers wait
 
     def join(self, one: Verification, known: bool) -> Verification | None:
-        """Add a verification; the one that gives way to it, or None.  Raises QueueFull."""
+        """Add a verification; return the one that gives way to it, or None.  Raises QueueFull."""
         return (self._known if known else self._strangers).join(one, one.network)
 
     def leave(self, one: Verification) -> None:
@@ -178,13 +178,13 @@ class PasswordVerifier:
             return waiting
         verification = Verification(asked, secret, password, network)
         try:
-            instead = self._queue.join(verification, known)
+            displaced = self._queue.join(verification, known)
         except QueueFull as full:
             raise TemporaryFailure(f"{_REFUSED}: {full}") from None
         self._under_way[asked] = verification
         verification.waiting.append(waiting)
-        if instead is not None:
-            self._answer(instead, Failure(TemporaryFailure(_REFUSED)))  # type: ignore[no-untyped-call]
+        if displaced is not None:
+            self._answer(displaced, Failure(TemporaryFailure(_REFUSED)))  # type: ignore[no-untyped-call]
         self._go_on()
         return waiting
 

@@ -69,8 +69,8 @@ def verify(secret: str | None, password: bytes) -> bool:
     form and as typed: the same letters may have different codes (RFC 6856 §2.2), and older
     hashes are of the typed form.  Raises TemporaryFailure if there is no memory for it.
     """
-    alike = prepared(password)
-    return _verify(secret, alike) or (alike != password and _verify(secret, password))
+    normalized = prepared(password)
+    return _verify(secret, normalized) or (normalized != password and _verify(secret, password))
 
 
 def _verify(secret: str | None, password: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Connections to a PostgreSQL server, for any thread.  The functions block."""
+"""PostgreSQLConnections to a PostgreSQL server, for any thread.  The functions block."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from postoffice.util.connection_pool import ConnectionPool
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 _PLACEHOLDER = re.compile(r"\?(\d*)")
-#: Of the lock that each change takes, so that changes come one after the other ("PoOf").
+#: The key of the advisory lock of each change: changes come one after the other ("PoOf").
 LOCK = 0x506F4F66
 
 
@@ -41,7 +41,7 @@ class PostgreSQLCursor(Cursor, Protocol):
 
 
 class PostgreSQLConnection(Protocol):
-    """What we use of a connection of psycopg, which need not be installed."""
+    """The methods of a psycopg connection that we use; psycopg is optional."""
 
     @property
     def closed(self) -> bool: ...
@@ -87,11 +87,11 @@ def _values(values: Values) -> list[object]:
     return [int(one) if isinstance(one, bool) else one for one in values]
 
 
-class Connections:
+class PostgreSQLConnections:
     """
-    Connections to one server; each is used by one thread at a time.
+    PostgreSQLConnections to one server; each is used by one thread at a time.
 
-    ``conninfo`` is what libpq reads: ``dbname=mail host=...``.  ``search_path`` is set if it
+    ``conninfo`` is for libpq: ``dbname=mail host=...``.  ``search_path`` is set if it
     is not empty.  A statement that takes longer than ``timeout`` seconds fails.
     """
 
@@ -126,7 +126,7 @@ class Connections:
             try:
                 return self._use(connection, ask, *args)
             except Unavailable:
-                if not connection.closed:  # it answers, but too late
+                if not connection.closed:  # the server answers, but too late
                     raise
         return self._use(self._connect(), ask, *args)
 

@@ -11,7 +11,11 @@ from twisted.internet.interfaces import IReactorTime
 
 from postoffice.accounts import schema
 from postoffice.accounts.circuit_breaker import Breaker, StaleAnswers, Unavailable
-from postoffice.accounts.postgresql_connections import Connections, PostgreSQLConnection, SharedSQL
+from postoffice.accounts.postgresql_connections import (
+    PostgreSQLConnection,
+    PostgreSQLConnections,
+    SharedSQL,
+)
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.sql_connection import Connection
 from postoffice.accounts.sql_directory import SQLDirectory
@@ -27,9 +31,10 @@ Args = TypeVarTuple("Args")
 
 #: The schema that has our tables.
 NAME = "postoffice"
-#: Seconds for which the settings of all accounts are kept: all are read for that, at each CAPA.
+#: Seconds for which the settings of all accounts are cached: reading them, which each CAPA needs,
+#: reads all accounts.
 SETTINGS_AGE = 60.0
-#: What the types of SQLite are here.  Names are compared and sorted by their octets.
+#: PostgreSQL's types for those of SQLite.  Names are compared and sorted by their octets.
 _TYPES = {"TEXT": 'text COLLATE "C"', "INTEGER": "bigint", "REAL": "double precision"}
 
 
@@ -47,14 +52,14 @@ def statements() -> Iterator[str]:
 
 
 def script() -> str:
-    """Return the same for psql, in one transaction."""
+    """Return the statements for psql, in one transaction."""
     return "".join(f"{one};\n" for one in ("BEGIN", *statements(), "COMMIT"))
 
 
 class PostgreSQLDatabase:
     """The tables of the accounts in a PostgreSQL database; see ``SQLDatabase``."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: PostgreSQLConnections) -> None:
         self._connections = connections
 
     def open(self) -> str:
@@ -81,8 +86,8 @@ class PostgreSQLDatabase:
     def close(self) -> None:
         self._connections.close()
 
-    def look(self) -> None:
-        """Return None: nothing tells of a change, so nothing is kept."""
+    def stamp(self) -> None:
+        """Return None: changes cannot be noticed, so answers are not cached."""
 
     def observe(self, ask: Callable[[Connection, str], T], name: str) -> tuple[T, None]:
         return self.read(ask, name), None
@@ -121,7 +126,7 @@ class PostgreSQLDirectory(SQLDirectory):
     """
     A database of domains and accounts on a PostgreSQL server, in the schema ``postoffice``.
 
-    Each look-up asks the server, so that a change counts at once.  While the server is
+    Each stamp-up asks the server, so that a change counts at once.  While the server is
     down, what was found lately is served.
     """
 
@@ -135,7 +140,7 @@ class PostgreSQLDirectory(SQLDirectory):
         timeout: float,
         stale: float,
     ) -> None:
-        connections = Connections(conninfo, timeout, NAME)
+        connections = PostgreSQLConnections(conninfo, timeout, NAME)
         breaker = Breaker(executor, clock, "PostgreSQL", timeout, connections.cut)
         super().__init__(PostgreSQLDatabase(connections), breaker, seal)
         self._threads = executor
@@ -167,7 +172,7 @@ class PostgreSQLDirectory(SQLDirectory):
         return (await self.look_up(f"@{domain}")).domain is not None
 
     async def account_settings(self) -> frozenset[tuple[Quota, MailPolicy]]:
-        """Return the settings of all accounts; those of others' changes a minute later."""
+        """Return the settings of all accounts; changes by others are seen a minute later."""
         known = self._settings.get("")
         if known is None:
             known = await super().account_settings()

@@ -12,7 +12,7 @@ from zope.interface import alsoProvides, implementer
 
 from postoffice.accounts.circuit_breaker import Breaker, StaleAnswers, Unavailable
 from postoffice.accounts.password_schemes import fields_elsewhere
-from postoffice.accounts.postgresql_connections import Connections, PostgreSQLConnection
+from postoffice.accounts.postgresql_connections import PostgreSQLConnection, PostgreSQLConnections
 from postoffice.accounts.query_variables import VARIABLE, value, variable
 from postoffice.interfaces import (
     Executor,
@@ -44,8 +44,8 @@ ACCOUNT = ("password", "maildrop", "quota", "quota_messages", "state", "forward"
 )  # fmt: skip
 ALIAS = ("target",)
 DOMAIN = ("same_as", "separators", "catch_all")
-#: The variables that a query must have besides those of an address.
-MORE = {"rehash": ("old", "new")}
+#: The variables that a query must have, besides those for an address.
+EXTRA_VARIABLES = {"rehash": ("old", "new")}
 #: The rows of ``iterate`` that are read at once, and the column by which they are sorted.
 PAGE = 1000
 _KEY = "order of postoffice"
@@ -73,7 +73,7 @@ class Query:
         def placeholder(found: re.Match[str]) -> str:
             if found[0] == "%%":
                 return "%"
-            part = variable(key, found, MORE.get(key, ()))
+            part = variable(key, found, EXTRA_VARIABLES.get(key, ()))
             if part not in parts:
                 parts.append(part)
             return f"${parts.index(part) + 1}"
@@ -84,7 +84,7 @@ class Query:
                 key,
                 "a variable is inside a quoted text: join the two with ||, as '/mail/' || %{user}",
             )
-        for one in MORE.get(key, ()):
+        for one in EXTRA_VARIABLES.get(key, ()):
             if one not in parts:
                 raise SettingError(key, f"it needs %{{{one}}}: the change is made only once")
         return cls(sql.rstrip("; \n"), tuple(parts))
@@ -99,12 +99,12 @@ class Query:
         return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
     def change(self, connection: PostgreSQLConnection, name: str, more: Mapping[str, str]) -> bool:
-        """Return whether it has changed anything for a name; ``more`` are further variables."""
+        """Run it for a name; return whether it changed a row.  ``more`` are further variables."""
         values = [more[one] if one in more else value(one, name) for one in self.parts]
         return connection.execute(self.sql, values).rowcount > 0
 
     def page(self, connection: PostgreSQLConnection, after: str) -> list[Row]:
-        """Return the next rows in the order of the column ``user``, which each has as _KEY, too."""
+        """Return the next rows, sorted by the column ``user``; the column _KEY has the sort key."""
         key, mark = 'lower("user"::text) COLLATE "C"', f"${len(self.parts) + 1}"
         asked = f'SELECT *, {key} AS "{_KEY}" FROM ({self.sql}\n) AS listed'  # noqa: S608 (the administrator's)
         sql = f"{asked} WHERE {key} > {mark} ORDER BY {key} LIMIT {PAGE}"
@@ -133,7 +133,7 @@ class QueryDirectory:
         timeout: float,
         stale: float,
     ) -> None:
-        self._connections = Connections(conninfo, timeout)
+        self._connections = PostgreSQLConnections(conninfo, timeout)
         self._threads = executor
         self._breaker = Breaker(executor, clock, "PostgreSQL", timeout, self._connections.cut)
         self._queries = queries
@@ -217,7 +217,7 @@ class QueryDirectory:
 
 
 def _listed(row: Row) -> Account:
-    """Return the account in a row of the query ``iterate``, which also says whose it is."""
+    """Return the account in a row of the query ``iterate``, whose column ``user`` names it."""
     try:
         name = Address.parse(_text(row, "user")).normal
     except NotAnAddress as error:
@@ -242,7 +242,7 @@ def _account(name: str, row: Row, query: str = "find") -> Account:
         quota=Quota(_octets(row), _messages(row)),
         state=_state(row),
         forward=_addresses("find", row, "forward"),
-        keep_copy=_truth(row, "keep_copy"),
+        keep_copy=_flag(row, "keep_copy"),
     )
 
 
@@ -286,7 +286,7 @@ def _messages(row: Row) -> int | None:
 
 
 def _state(row: Row) -> str:
-    """Return a state: by name, or whether the account is active, as other programs have it."""
+    """Return a state from its name, or from a flag for active accounts, as other programs have."""
     value = row.get("state")
     if value is None or value in (True, 1, "1", "t", "Y", "y"):
         return ENABLED
@@ -297,7 +297,7 @@ def _state(row: Row) -> str:
     raise TemporaryFailure(f"the query find: {value!r} is no state of an account")
 
 
-def _truth(row: Row, column: str) -> bool:
+def _flag(row: Row, column: str) -> bool:
     value = row.get(column)
     return value is None or value in (True, 1, "1", "t", "Y", "y")
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 from postoffice.model.errors import SettingError
 
-#: A variable, in a regular expression.
+#: The regular expression of a variable.
 VARIABLE = r"%\{(?P<long>[^}]*)\}|%(?P<short>[a-zA-Z])"
-#: What each is of an address.
+#: The part of an address that each variable stands for.
 _VALUES: dict[str, Callable[[str], str]] = {
     "user": lambda name: name,
     "user|username": lambda name: name.rpartition("@")[0],
@@ -20,9 +20,9 @@ _SHORT = {"u": "user", "n": "user|username", "d": "user|domain"}
 
 def variable(key: str, found: re.Match[str], more: Sequence[str] = ()) -> str:
     """
-    Return which variable was found.
+    Return the name of a variable that VARIABLE found; ``more`` are known besides those above.
 
-    Raises SettingError for ``key`` if there is none such; those in ``more`` are known, too.
+    Raises SettingError for ``key`` if the variable does not exist.
     """
     long = found["long"]
     name = _SHORT.get(found["short"], "") if long is None else long.replace(" ", "")
@@ -35,5 +35,5 @@ def variable(key: str, found: re.Match[str], more: Sequence[str] = ()) -> str:
 
 
 def value(variable: str, address: str) -> str:
-    """Return what a variable stands for."""
+    """Return what a variable stands for in an address."""
     return _VALUES[variable](address)

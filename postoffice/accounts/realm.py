@@ -1,4 +1,4 @@
-"""The realm: returns the avatar of a login."""
+"""The realm: returns the mailbox or the reception that a login opens."""
 
 from __future__ import annotations
 

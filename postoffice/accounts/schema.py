@@ -18,11 +18,11 @@ from postoffice.model.errors import StartupError
 from postoffice.util.atomic_file import sync_folder
 from postoffice.util.file_modes import set_mode
 
-#: Marks the file as ours ("PoOf"), and the version of its tables.
+#: The application id that marks the file as ours ("PoOf"), and the version of its tables.
 APPLICATION = 0x506F4F66
 SCHEMA = 7
 #: The columns of a mail policy, of an account or of a domain.
-SERVING = (
+POLICY = (
     "keep REAL",
     "keep_collected REAL",
     "delete_on_collect INTEGER",
@@ -86,7 +86,7 @@ ALIASES = (
     "CREATE INDEX target_normal ON target (normal)",
     "CREATE INDEX domain_same_as ON domain (same_as)",
 )
-_SERVING = ",\n        ".join(SERVING)
+_POLICY = ",\n        ".join(POLICY)
 _ACCOUNT = ",\n        ".join(ACCOUNT)
 _DOMAIN = ",\n        ".join(DOMAIN)
 TABLES = (
@@ -96,7 +96,7 @@ TABLES = (
         quota_octets INTEGER,
         quota_messages INTEGER,
         quota_over TEXT,
-        {_SERVING},
+        {_POLICY},
         {_DOMAIN}
     ) WITHOUT ROWID
     """,
@@ -111,7 +111,7 @@ TABLES = (
         quota_octets INTEGER,
         quota_messages INTEGER,
         quota_over TEXT,
-        {_SERVING},
+        {_POLICY},
         {STATE},
         {_ACCOUNT}
     ) WITHOUT ROWID
@@ -131,7 +131,7 @@ CHANGES = {
     3: tuple(
         f"ALTER TABLE {table} ADD COLUMN {column}"
         for table in ("domain", "account")
-        for column in SERVING
+        for column in POLICY
     ),
     4: (DEVICE,),
     5: (f"ALTER TABLE account ADD COLUMN {STATE}",),
@@ -149,7 +149,7 @@ def connect(path: str, waits: float) -> sqlite3.Connection:
 
     Any thread may use it, one at a time.
     """
-    # "rw": a missing file is an error; SQLite would make an empty one.
+    # "rw": otherwise SQLite would create a missing file.
     uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?mode=rw"
     database = sqlite3.connect(
         uri, uri=True, timeout=waits, isolation_level=None, check_same_thread=False
@@ -164,8 +164,8 @@ def connect(path: str, waits: float) -> sqlite3.Connection:
 
 
 def make(path: str) -> None:
-    """Make an empty database under another name, and link it to its path when it is complete."""
-    # In this order: another process that makes it now links the file before its log exists.
+    """Make an empty database: under another name first, then linked to its path."""
+    # In this order: another process that makes the database links the file before its log exists.
     if os.path.lexists(path + "-wal") and not os.path.lexists(path):
         raise StartupError(
             f"the accounts database {path} is gone, but {path}-wal is still there: put the "
@@ -181,11 +181,11 @@ def make(path: str) -> None:
         finally:
             os.close(fd)
         with closing(connect(draft, 0)) as database:
-            _see_to_its_log(path, database)
+            _use_write_ahead_log(path, database)
             database.execute("BEGIN IMMEDIATE")
             for table in TABLES:
                 database.execute(table)
-            _mark(database)
+            _set_version(database)
             database.execute("COMMIT")
         _sync(draft)
         with suppress(FileExistsError):  # another process was faster
@@ -206,7 +206,7 @@ def _sync(path: str) -> None:
         os.close(file)
 
 
-def see_to_its_mode(path: str) -> None:
+def check_mode(path: str) -> None:
     """
     Refuse what is not a regular file, and take other users' permissions away.
 
@@ -227,48 +227,48 @@ def see_to_its_mode(path: str) -> None:
             set_mode(name, 0o600, where=0o077)
 
 
-def see_that_it_is_ours(path: str, database: sqlite3.Connection) -> str:
+def check_and_migrate(path: str, database: sqlite3.Connection) -> str:
     """
-    Refuse a database of another program or a later version, or a damaged one; migrate ours.
+    Refuse a database that is damaged, newer, or of another program; migrate an older one.
 
     Returns what was migrated, for the log, or "".
     """
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION and not _saved(database, application):
+    if application != APPLICATION and not _is_from_sql_text(database, application):
         raise StartupError(
             f"{path} is a database of another program: give the accounts another `path`"
         )
     if version > SCHEMA:
         raise StartupError(
             f"the accounts database {path} was made by a newer postoffice (its version is "
-            f"{version}, this one knows {SCHEMA}): start that one{_way_back(path)}"
+            f"{version}, this one knows {SCHEMA}): start that one{_downgrade_hint(path)}"
         )
     (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise sqlite3.DatabaseError(found.splitlines()[-1])
-    _see_to_its_log(path, database)
+    _use_write_ahead_log(path, database)
     if application != APPLICATION or version < SCHEMA:
-        return _renew(path, database)
+        return _migrate(path, database)
     return ""
 
 
-def _renew(path: str, database: sqlite3.Connection) -> str:
+def _migrate(path: str, database: sqlite3.Connection) -> str:
     """
     Migrate the tables to the current version, completely or not at all; return what was done.
 
-    Another process may do the same at the same time.  A copy of the old file is kept beside
-    it, as ``accounts.db.version-5``; it is needed to go back to the older program.
+    Another process may do so at the same time.  A copy of the old file is kept beside it, as
+    ``accounts.db.version-5``, for a return to the older program.
     """
     database.execute("BEGIN IMMEDIATE")
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if not version:  # restored from SQL text, which has no version
-        version = _version(database)
+        version = _guessed_version(database)
     copy = copy_of(path, version) if version < SCHEMA else ""
     if copy:
-        _keep_a_copy(path, copy)
-        _change(path, database, version)
-    _mark(database)
+        _keep_copy(path, copy)
+        _apply_changes(path, database, version)
+    _set_version(database)
     database.execute("COMMIT")
     if not copy:  # another process was faster
         return ""
@@ -278,8 +278,8 @@ def _renew(path: str, database: sqlite3.Connection) -> str:
     )
 
 
-def _way_back(path: str) -> str:
-    """Return what else to do about a newer version: there may be a copy from before."""
+def _downgrade_hint(path: str) -> str:
+    """Return how to use the copy from before the migration; "" if there is none."""
     copy = copy_of(path, SCHEMA)
     if not os.path.exists(copy):
         return ""
@@ -294,8 +294,8 @@ def copy_of(path: str, version: int) -> str:
     return f"{path}.version-{version}"
 
 
-def _keep_a_copy(path: str, copy: str) -> None:
-    """Copy the database while nothing else can write; completely, or not at all."""
+def _keep_copy(path: str, copy: str) -> None:
+    """Copy the database, completely or not at all; nobody else can write meanwhile."""
     draft = f"{copy}.{secrets.token_hex(4)}.new"
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
@@ -310,7 +310,7 @@ def _keep_a_copy(path: str, copy: str) -> None:
     _sync(os.path.dirname(path) or ".")
 
 
-def _change(path: str, database: sqlite3.Connection, version: int) -> None:
+def _apply_changes(path: str, database: sqlite3.Connection, version: int) -> None:
     """Migrate the tables from an older version."""
     try:
         for number in range(version, SCHEMA):
@@ -326,7 +326,7 @@ def _change(path: str, database: sqlite3.Connection, version: int) -> None:
         ) from error
 
 
-def _version(database: sqlite3.Connection) -> int:
+def _guessed_version(database: sqlite3.Connection) -> int:
     """Guess the version from the tables and the columns of the accounts."""
     columns = _columns(database, "account")
     if "keep_copy" in columns.split(","):
@@ -347,7 +347,7 @@ def _columns(database: sqlite3.Connection, table: str) -> str:
     return str(database.execute(columns, (table,)).fetchone()[0])
 
 
-def _saved(database: sqlite3.Connection, application: int) -> bool:
+def _is_from_sql_text(database: sqlite3.Connection, application: int) -> bool:
     """Whether it was restored from SQL text, which has our tables but not our application id."""
     return (
         application == 0
@@ -356,7 +356,7 @@ def _saved(database: sqlite3.Connection, application: int) -> bool:
     )
 
 
-def _see_to_its_log(path: str, database: sqlite3.Connection) -> None:
+def _use_write_ahead_log(path: str, database: sqlite3.Connection) -> None:
     """Switch to a write-ahead log: reads go on during a write."""
     (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
@@ -366,7 +366,7 @@ def _see_to_its_log(path: str, database: sqlite3.Connection) -> None:
         )
 
 
-def _mark(database: sqlite3.Connection) -> None:
+def _set_version(database: sqlite3.Connection) -> None:
     """Set the application id and the version."""
     database.execute(f"PRAGMA application_id = {APPLICATION}")
     database.execute(f"PRAGMA user_version = {SCHEMA}")

@@ -17,7 +17,7 @@ from postoffice.util.atomic_file import sync_folder
 
 
 class Seal:
-    """Encrypts and decrypts texts with the key in a file; the file is made when first needed."""
+    """Encrypts and decrypts texts with the key in a file, which is made when it is needed."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -30,7 +30,7 @@ class Seal:
         return self._fernet().encrypt(text.encode("utf-8", "surrogateescape")).decode()
 
     def unseal(self, token: str) -> str:
-        """Decrypt.  Raises TemporaryFailure if the key is missing or another one."""
+        """Decrypt.  Raises TemporaryFailure if the key is missing or is not the right one."""
         try:
             return self._fernet().decrypt(token).decode("utf-8", "surrogateescape")
         except (InvalidToken, ValueError):  # encrypted with another key, or not encrypted

@@ -1,4 +1,4 @@
-"""What the queries of the accounts need of a database: what ``sqlite3`` has of DB-API 2.0."""
+"""What the queries need of a database connection: a part of DB-API 2.0, as ``sqlite3`` has it."""
 
 from __future__ import annotations
 

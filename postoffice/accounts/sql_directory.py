@@ -32,7 +32,7 @@ from postoffice.util.cache import Cache
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
-#: What a database looks like: any values.
+#: Values that are others after each change of the database.
 Stamp = tuple[object, ...]
 
 #: Answers to keep: positive ones, and negative ones (anybody can cause those).
@@ -44,9 +44,9 @@ PAGE = 1000
 
 class SQLDatabase(Protocol):
     """
-    A database; the functions of ``account_queries`` and its neighbours get a connection and ask it.
+    A database; it calls functions of ``account_queries`` and its neighbours with a connection.
 
-    All methods block, except ``look``.
+    All methods block, except ``stamp``.
     """
 
     def open(self) -> str:
@@ -55,11 +55,11 @@ class SQLDatabase(Protocol):
     def close(self) -> None:
         """Close all connections."""
 
-    def look(self) -> Stamp | None:
-        """Return a value that is another after each change; None if answers must not be kept."""
+    def stamp(self) -> Stamp | None:
+        """Return the stamp; None if answers must not be cached."""
 
     def observe(self, ask: Callable[[Connection, str], T], name: str) -> tuple[T, Stamp | None]:
-        """Return an answer, and the ``look`` for which it is valid."""
+        """Return an answer, and the stamp with which it is valid."""
 
     def read(self, ask: Callable[[Connection, *Args], T], *args: *Args) -> T:
         """Read.  Raises TemporaryFailure."""
@@ -68,7 +68,7 @@ class SQLDatabase(Protocol):
         """Write, durably, or not at all.  Raises TemporaryFailure."""
 
     def together(self) -> AbstractContextManager[None]:
-        """Make all until the end one transaction; undo all if there is an error."""
+        """Make one transaction of what is done within; an error undoes all of it."""
 
 
 class AnswerCache(Generic[T]):
@@ -81,20 +81,20 @@ class AnswerCache(Generic[T]):
 
     def __init__(self, positive: Callable[[T], bool] = bool) -> None:
         self._positive = positive
-        self._look: Stamp | None = None
+        self._stamp: Stamp | None = None
         self._known: Cache[str, T] = Cache(KNOWN)
         self._unknown: Cache[str, T] = Cache(UNKNOWN)
 
-    def holder(self, look: Stamp | None, name: str) -> Cache[str, T] | None:
+    def holder(self, stamp: Stamp | None, name: str) -> Cache[str, T] | None:
         """Return the cache that has the answer, if the answer is still valid."""
-        if look is None or look != self._look:
+        if stamp is None or stamp != self._stamp:
             return None
         return next((one for one in (self._known, self._unknown) if name in one), None)
 
-    def remember(self, look: Stamp, name: str, answer: T) -> None:
+    def remember(self, stamp: Stamp, name: str, answer: T) -> None:
         """Keep an answer that is valid for this stamp; drop those for another one."""
-        if look != self._look:
-            self._look = look
+        if stamp != self._stamp:
+            self._stamp = stamp
             self._known.clear()
             self._unknown.clear()
         (self._known if self._positive(answer) else self._unknown).set(name, answer)
@@ -112,8 +112,8 @@ class SQLDirectory(OldMembers):
     """
     A database of domains and accounts.
 
-    ``seal`` encrypts the shared secrets.  Answers are kept as long as the database looks
-    as it did (``SQLDatabase.look``).
+    ``seal`` encrypts the shared secrets.  Answers are cached until the stamp of the database
+    changes (``SQLDatabase.stamp``).
     """
 
     log = Logger()
@@ -135,7 +135,7 @@ class SQLDirectory(OldMembers):
         await self._executor.run(self._database.close)
 
     def look_up(self, name: str) -> Found | Awaitable[Found]:
-        holder = self._found.holder(self._database.look(), name)
+        holder = self._found.holder(self._database.stamp(), name)
         if holder is not None:
             return cast(Found, holder.get(name))
         return self._answer(self._found, name, self._look_up)
@@ -335,7 +335,7 @@ class SQLDirectory(OldMembers):
             return replace(account, shared=None)
 
     def _complain(self, why: str) -> None:
-        """Log each reason once; this may happen at every login."""
+        """Log each reason once, not at every login."""
         if why not in self._complaints:
             self._complaints.add(why)
             self.log.warn("{why}", why=why)
@@ -343,13 +343,13 @@ class SQLDirectory(OldMembers):
     async def _answer(
         self, answers: AnswerCache[T], name: str, ask: Callable[[Connection, str], T]
     ) -> T:
-        holder = answers.holder(self._database.look(), name)
+        holder = answers.holder(self._database.stamp(), name)
         if holder is not None:
             return cast(T, holder.get(name))  # it may be None
         answer: T
-        answer, look = await self._executor.run(self._database.observe, ask, name)
-        if look is not None:
-            answers.remember(look, name, answer)
+        answer, stamp = await self._executor.run(self._database.observe, ask, name)
+        if stamp is not None:
+            answers.remember(stamp, name, answer)
         return answer
 
 

@@ -24,7 +24,7 @@ WRITER_WAITS = 10.0
 READER_WAITS = 2.0
 
 
-class Database:
+class SQLiteDatabase:
     """One database file; each read or write is one transaction, on any thread."""
 
     def __init__(self, path: str) -> None:
@@ -44,10 +44,10 @@ class Database:
         try:
             if not os.path.lexists(self._path):
                 schema.make(self._path)
-            schema.see_to_its_mode(self._path)
-            self._file = self._which()
+            schema.check_mode(self._path)
+            self._file = self._identity()
             with self._connected(WRITER_WAITS) as database:
-                return schema.see_that_it_is_ours(self._path, database)
+                return schema.check_and_migrate(self._path, database)
         except (OSError, sqlite3.Error) as error:
             self.close()
             raise schema.unusable(self._path, error) from error
@@ -63,9 +63,9 @@ class Database:
         for database in idle:
             database.close()
 
-    def look(self) -> Stamp | None:
+    def stamp(self) -> Stamp | None:
         """
-        Return the stamp of the files, None if they are missing; it takes two system calls.
+        Return the stamp of the files, None if they are missing.  It takes two system calls.
         """
         try:
             file = os.stat(self._path)
@@ -86,20 +86,20 @@ class Database:
         """
         Return an answer, and the stamp of the files for which the answer is valid.
 
-        The stamp is None if a later write could leave the same stamp.  It is read while
-        nobody can write: a write is in the log before it is committed, so an answer from
-        before the write must not be cached under a stamp from after it.
+        The stamp is None if a later write could leave the same stamp.  It is read while nobody
+        can write: a write changes the log before its commit, so an answer from before the commit
+        could get a stamp from after the write.
         """
         with self._asked(READER_WAITS) as database:
             if database is self._together:
                 return ask(database, name), None
-            look = self.look()
-            if look is None or not settled(look) or not _keep_others_from_writing(database):
+            stamp = self.stamp()
+            if stamp is None or not settled(stamp) or not _lock_writers(database):
                 return ask(database, name), None
-            look = self.look()
+            stamp = self.stamp()
             answer = ask(database, name)
             database.execute("ROLLBACK")
-            return answer, look if look is not None and settled(look) else None
+            return answer, stamp if stamp is not None and settled(stamp) else None
 
     def read(self, ask: Callable[[sqlite3.Connection, *Args], T], *args: *Args) -> T:
         """Read.  Raises TemporaryFailure."""
@@ -170,25 +170,25 @@ class Database:
         with self._lock:
             if self._file is None:
                 raise sqlite3.OperationalError("the database is not open")
-            if self._which() != self._file:
+            if self._identity() != self._file:
                 raise sqlite3.OperationalError(
                     "another file was put in its place while it is in use; stop the post office, "
                     f"remove {self._path}-wal and {self._path}-shm, and start it again"
                 )
             return self._idle.pop() if self._idle else None
 
-    def _which(self) -> tuple[int, int]:
+    def _identity(self) -> tuple[int, int]:
         status = os.stat(self._path)
         return status.st_dev, status.st_ino
 
 
-def settled(look: Stamp) -> bool:
+def settled(stamp: Stamp) -> bool:
     """Whether any later write will have a different stamp."""
-    return is_settled(max(look[2], look[5]))
+    return is_settled(max(stamp[2], stamp[5]))
 
 
-def _keep_others_from_writing(database: sqlite3.Connection) -> bool:
-    """Take the writers' lock, if it is free, and without waiting; it is given back at once."""
+def _lock_writers(database: sqlite3.Connection) -> bool:
+    """Take the writers' lock without waiting; False if another process has it."""
     try:
         database.execute("PRAGMA busy_timeout = 0")
         database.execute("BEGIN IMMEDIATE")

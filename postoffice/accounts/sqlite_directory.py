@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.accounts.sql_directory import SQLDirectory
-from postoffice.accounts.sqlite_database import Database
+from postoffice.accounts.sqlite_database import SQLiteDatabase
 from postoffice.interfaces import Executor
 
 
@@ -18,4 +18,4 @@ class SQLiteDirectory(SQLDirectory):
     """
 
     def __init__(self, path: str, executor: Executor, key_file: str | None = None) -> None:
-        super().__init__(Database(path), executor, Seal(key_file or f"{path}.key"))
+        super().__init__(SQLiteDatabase(path), executor, Seal(key_file or f"{path}.key"))

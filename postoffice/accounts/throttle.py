@@ -29,15 +29,15 @@ log = Logger("postoffice")
 
 #: Seconds that a client waits at most; mail programs wait longer for an answer.
 PATIENCE = 5.0
-#: Seconds until we look again whether a used-up allowance was cleared, by the command for example.
-BELIEVED = 2.0
+#: Seconds until we look again whether a used-up allowance was cleared, for example by the command.
+LOOK_AGAIN = 2.0
 #: Seconds that a known network stays in memory, and how many networks at most.
 REMEMBERED = 3600.0
 MOST_KNOWN = 20_000
 #: Wrong passwords that stay in memory, as digests.
 MOST_WRONG = 20_000
 #: Accounts and networks whose allowance is known to be used up.
-MOST_BELIEVED = 10_000
+MOST_USED_UP = 10_000
 #: Octets of a name that are stored at most; the account may not exist.
 NAME = 254
 #: Seconds between two sweeps of the database.
@@ -49,7 +49,7 @@ Pair = tuple[str, str]
 
 class Throttle:
     """
-    Allows a number of login attempts in a time; others wait, and then get a temporary error.
+    Allows so many login attempts in a time; further ones wait, and then get a temporary error.
 
     A network from which the owner of the account has lately logged in has an allowance of
     its own, which nobody else can use up.  All other clients share the allowances of
@@ -79,10 +79,10 @@ class Throttle:
         self._known: Cache[Pair, bool] = Cache(MOST_KNOWN, clock.seconds)
         self._wrong: Cache[bytes, bool] = Cache(MOST_WRONG)
         self._key = secrets.token_bytes(32)
-        self._used_up: Cache[Pair, float] = Cache(MOST_BELIEVED)  # until when
+        self._used_up: Cache[Pair, float] = Cache(MOST_USED_UP)  # until when
         self._waiting: dict[Pair, dict[Deferred[None], None]] = {}
         self._complained = False
-        self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._not_booked)
+        self._sweeping = Periodic(clock, SWEEPING, self._sweep, self._recording_failed)
 
     def allow(self, own: Allowance) -> None:
         """Use another allowance of known pairs from now on; none of it is used up yet."""
@@ -100,7 +100,7 @@ class Throttle:
     # -- known wrong passwords ------------------------------------------------------------------
 
     def digest(self, *parts: bytes) -> bytes:
-        """Return a digest of an attempt, keyed so that only this process can make it."""
+        """Return a digest of an attempt; it has a key that only this process knows."""
         digest = blake2b(key=self._key, digest_size=16)
         for part in parts:
             digest.update(len(part).to_bytes(8, "big") + part)
@@ -122,9 +122,9 @@ class Throttle:
         """
         Return what ``judge`` returns: the account, or None if the credentials are wrong.
 
-        ``judge`` gets whether the network is known for this account.  If they are wrong,
-        ``digest`` is remembered.  Raises TooManyTries if they were not checked, and what
-        ``judge`` raises.
+        ``judge`` is called with whether the network is known for this account.  ``digest`` is
+        remembered if the credentials are wrong.  Raises TooManyTries if they were not checked,
+        and what ``judge`` raises.
         """
         pair = account.encode("utf-8", "replace")[:NAME].decode("utf-8", "replace"), network
         own = await self._admitted(pair)
@@ -142,7 +142,7 @@ class Throttle:
         return found
 
     async def _admitted(self, pair: Pair) -> bool:
-        """Wait for an allowance; return whether the pair used its own. Raises TooManyTries."""
+        """Wait for an allowance; return whether it was the pair's own.  Raises TooManyTries."""
         until = self._clock.seconds() + PATIENCE
         while True:
             own, wait = await self._take(pair)
@@ -154,14 +154,14 @@ class Throttle:
                 client = network or "local"
                 tell(log, log_events.LOGIN_SLOWED, client=client, user=account)
                 raise TooManyTries
-            await self._wait(pair, min(wait, left, BELIEVED))
+            await self._wait(pair, min(wait, left, LOOK_AGAIN))
 
     async def _take(self, pair: Pair) -> tuple[bool, float]:
         """Return whether the pair has its own allowance, and the seconds until an attempt."""
         if pair not in self._known:
-            believed = max(self._used_up.get(key) or 0.0 for key in _keys(pair))
-            if believed > self._clock.seconds():
-                return False, believed - self._clock.seconds()
+            until = max(self._used_up.get(key) or 0.0 for key in _keys(pair))
+            if until > self._clock.seconds():
+                return False, until - self._clock.seconds()
             try:
                 taken = await self._executor.run(self._attempts.take, *pair, self._now())
             except TemporaryFailure as failure:
@@ -172,15 +172,15 @@ class Throttle:
                 if taken.known:
                     self._known.set(pair, False, REMEMBERED)
             if not taken.known:
-                return False, self._believe(pair, taken)
+                return False, self._remember_used_up(pair, taken)
         return True, 0.0 if self._own.spend(pair) else self._own.wait(pair)
 
-    def _believe(self, pair: Pair, taken: AttemptResult) -> float:
+    def _remember_used_up(self, pair: Pair, taken: AttemptResult) -> float:
         """Remember used-up allowances for a while; return the seconds to wait at least."""
         waits = taken.account_wait, taken.network_wait
         for key, wait in zip(_keys(pair), waits, strict=True):
             if wait:
-                until = self._clock.seconds() + min(wait, BELIEVED)
+                until = self._clock.seconds() + min(wait, LOOK_AGAIN)
                 self._used_up.set(key, until)
         return max(waits)
 
@@ -190,15 +190,15 @@ class Throttle:
         if own and right is not False:
             self._own.give_back(pair)
         if right is False:
-            self._book(self._attempts.wrong, *pair, now)
+            self._record(self._attempts.wrong, *pair, now)
         elif not own:
-            given = self._book(self._attempts.give_back, *pair, now, bool(right))
+            given = self._record(self._attempts.give_back, *pair, now, bool(right))
             given.addCallback(lambda _: self._wake(pair))
         if right:
             if self._known.get(pair):
                 return
             if own:
-                self._book(self._attempts.meet, *pair, now)
+                self._record(self._attempts.remember_network, *pair, now)
             self._known.set(pair, True, REMEMBERED)
 
     # -- waiting -----------------------------------------------------------------------
@@ -220,7 +220,7 @@ class Throttle:
                     del self._waiting[key]
 
     def _wake(self, pair: Pair) -> None:
-        """An attempt was given back: the login that has waited longest may use it."""
+        """Let the login that has waited longest use the attempt that was given back."""
         for key in _keys(pair):
             self._used_up.pop(key)
             if key in self._waiting:
@@ -228,11 +228,11 @@ class Throttle:
 
     # -- the database ------------------------------------------------------------------
 
-    def _book(self, function: Callable[..., None], *args: object) -> Deferred[None]:
-        booked = Deferred.fromCoroutine(self._executor.run(function, *args))
-        return booked.addErrback(self._not_booked)
+    def _record(self, function: Callable[..., None], *args: object) -> Deferred[None]:
+        recorded = Deferred.fromCoroutine(self._executor.run(function, *args))
+        return recorded.addErrback(self._recording_failed)
 
-    def _not_booked(self, why: Failure) -> None:
+    def _recording_failed(self, why: Failure) -> None:
         if isinstance(why.value, TemporaryFailure):
             self._complain(why.value)
         else:

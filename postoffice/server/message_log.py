@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twisted.logger import Logger
 
-from postoffice.accounts.address_resolution import Refused, Resolution
+from postoffice.accounts.address_resolution import RefusedAddress, Resolution
 from postoffice.model import log_events
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Envelope
@@ -71,7 +71,7 @@ def log_followed(
     given: Address,
     found: Resolution,
     takers: list[Account | QueuedRecipient],
-    refused: list[Refused],
+    refused: list[RefusedAddress],
 ) -> None:
     """Log where an alias, a forward or a catch-all has led, and which targets take no mail."""
     recipient = f"<{given}>"

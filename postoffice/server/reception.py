@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 
 from zope.interface import implementer
 
-from postoffice.accounts.address_resolution import Refused, Resolution
+from postoffice.accounts.address_resolution import RefusedAddress, Resolution
 from postoffice.interfaces import (
     IDelivery,
     IReception,
@@ -118,7 +118,7 @@ class Reception:
         given: Address,
         found: Resolution,
         outside: list[QueuedRecipient],
-    ) -> tuple[list[QueuedRecipient], list[Refused]]:
+    ) -> tuple[list[QueuedRecipient], list[RefusedAddress]]:
         """
         Return the recipients in other domains that the message can be sent to, and the rest.
 
@@ -137,7 +137,7 @@ class Reception:
             if objection is None:
                 queued.append(one)
             else:
-                refused.append(Refused(one.address, objection))
+                refused.append(RefusedAddress(one.address, objection))
         return queued, refused
 
     def _share_full(self, queued: list[QueuedRecipient]) -> Reply | None:
@@ -167,7 +167,7 @@ class Reception:
 
     async def _admitted(
         self, envelope: Envelope, found: Resolution, *, others: bool
-    ) -> tuple[list[Account], list[Refused]]:
+    ) -> tuple[list[Account], list[RefusedAddress]]:
         """
         Return the accounts that have room for the message, and those that have not.
 
@@ -181,7 +181,7 @@ class Reception:
                     await self._reception_context.destination.admit(account, envelope.size)
                 accounts.append(account)
             except MaildropFull as failure:
-                full.append(Refused(account.address, failure.reply))
+                full.append(RefusedAddress(account.address, failure.reply))
                 if len(full) == len(found.accounts) and not (found.discarded or others):
                     raise
         return accounts, full

@@ -111,7 +111,7 @@ def test_who_was_right_is_known_from_there_for_a_month(attempts):
     assert guess(attempts, network=THERE) == AttemptResult()
     assert guess(attempts, account="ann@example.net") == AttemptResult()
     assert guess(attempts, now=NOW + KNOWN) == AttemptResult()
-    attempts.meet(JOE, HERE, NOW + KNOWN)
+    attempts.remember_network(JOE, HERE, NOW + KNOWN)
     assert guess(attempts, now=NOW + KNOWN + 1) == AttemptResult(known=True)
 
 
@@ -122,7 +122,7 @@ def test_a_restart_forgets_nothing_and_several_processes_share(attempts, path):
     for one in (attempts, theirs, attempts):
         assert guess(one) == AttemptResult()
     assert guess(theirs) == AttemptResult(False, 20, 0)
-    theirs.meet(JOE, THERE, NOW)
+    theirs.remember_network(JOE, THERE, NOW)
     other.close()
     assert guess(attempts, network=THERE) == AttemptResult(known=True)
 
@@ -188,7 +188,7 @@ def test_old_ones_are_swept(attempts, monkeypatch):
     monkeypatch.setattr(module, "SWEPT", 2)
     for n in range(4):
         guess(attempts, account=f"a{n}@example.net")
-        attempts.meet(f"a{n}@example.net", HERE, NOW)
+        attempts.remember_network(f"a{n}@example.net", HERE, NOW)
     guess(attempts, now=NOW + DAY)
     while attempts.sweep(NOW + DAY + 1):
         pass

@@ -101,8 +101,8 @@ def test_a_ledger_that_fails_makes_nobody_known(held, runs):
 def test_so_many_networks_of_an_account_are_known_and_the_latest_stay(office, clock, monkeypatch):
     monkeypatch.setattr(attempts, "NETWORKS", 3)
     for n in range(6):
-        office.attempts.meet(JOE, f"192.0.2.{n}", float(n))
-        office.attempts.meet(ANN, "192.0.2.0", float(n))
+        office.attempts.remember_network(JOE, f"192.0.2.{n}", float(n))
+        office.attempts.remember_network(ANN, "192.0.2.0", float(n))
     with office.login_db.turn() as database:
         known = database.execute("SELECT account, network FROM known").fetchall()
     assert sorted(known) == [(ANN, "192.0.2.0"), *((JOE, f"192.0.2.{n}") for n in (3, 4, 5))]

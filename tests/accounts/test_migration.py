@@ -301,15 +301,15 @@ def test_an_older_one_that_was_saved_as_sql_is_brought_to_today_as_well(path):
 
 def test_two_that_start_at_once_change_it_once(path, monkeypatch):
     """The slower one has read the version before the faster one began."""
-    renew, faster = schema._renew, []
+    renew, faster = schema._migrate, []
 
     def renews_later(path, database):
-        monkeypatch.setattr(schema, "_renew", renew)
+        monkeypatch.setattr(schema, "_migrate", renew)
         faster.append(started(path))
         assert finish(faster[0].keep_scram("moved@example.net", "b hash", "keys"))
         renew(path, database)
 
-    monkeypatch.setattr(schema, "_renew", renews_later)
+    monkeypatch.setattr(schema, "_migrate", renews_later)
     slower = started(path)
     assert finish(slower.find("moved@example.net")).scram == "keys"
     assert finish_all(faster[0].each_account()) == finish_all(slower.each_account())

@@ -131,7 +131,7 @@ def test_they_are_made_one_after_the_other(some, executor):
 def test_no_more_passwords_wait_than_may_and_who_was_left_out_has_the_next_login(
     some, executor, monkeypatch
 ):
-    monkeypatch.setattr(password_upgrade, "DERIVING", 2)
+    monkeypatch.setattr(password_upgrade, "WAITING", 2)
     checker = checker_of(some, executor=executor)
     enter(checker, executor, "a", "b", "c")
     executor.work_on()
@@ -286,7 +286,7 @@ def test_the_stop_waits_for_what_is_under_way_and_for_no_more(some, executor):
     assert executor.waiting == []
     assert [keys_of(some, who) is not None for who in "ab"] == [True, False]
     finish(checker.stop())
-    assert not checker._password_upgrade._deriving, "a password stays in memory"
+    assert not checker._password_upgrade._waiting, "a password stays in memory"
 
 
 def test_after_the_stop_no_keys_are_made(some, executor):

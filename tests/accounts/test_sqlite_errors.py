@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from postoffice.accounts import sqlite_database as database_module
-from postoffice.accounts.sqlite_database import Database
+from postoffice.accounts.sqlite_database import SQLiteDatabase
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.testing import ImmediateExecutor, finish, finish_all
@@ -214,7 +214,7 @@ def test_after_the_stop_nothing_is_opened_again(directory, path):
             return Deferred()
 
     late = SQLiteDirectory(path, Held())
-    late._database = Database(path)
+    late._database = SQLiteDatabase(path)
     late._database.open()
     waiting = Deferred.fromCoroutine(late.domains())
     late._database.close()

@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs, eventAsText
 
 from postoffice.accounts.credentials import PlainLogin, ScramLogin, SharedLogin
-from postoffice.accounts.throttle import BELIEVED, PATIENCE, SWEEPING
+from postoffice.accounts.throttle import LOOK_AGAIN, PATIENCE, SWEEPING
 from postoffice.model.envelope import Client
 from postoffice.model.errors import AccountDisabled, TemporaryFailure, TooManyTries
 from postoffice.protocol.sasl import ScramClaim, SharedClaim
@@ -190,7 +190,7 @@ def test_what_is_cleared_by_the_command_counts_within_seconds(office, clock):
     office.guess(2)
     waiting = office.try_(password=RIGHT)
     office.attempts.clear([HERE])
-    clock.advance(BELIEVED)
+    clock.advance(LOOK_AGAIN)
     assert right(waiting)
 
 
@@ -201,7 +201,7 @@ def test_nobody_who_waits_asks_the_ledger_more_than_now_and_then(office, clock, 
     monkeypatch.setattr(office.attempts, "take", lambda *args: asked.append(args) or take(*args))
     office.guess(50)
     pass_by(clock, PATIENCE)
-    assert len(asked) <= PATIENCE / BELIEVED + 2
+    assert len(asked) <= PATIENCE / LOOK_AGAIN + 2
 
 
 def test_who_goes_while_he_waits_leaves_nothing_behind(office, clock):

@@ -45,11 +45,11 @@ def slapd_with_tls(over_tls):
 
 
 def from_postgresql(server, host, authority):
-    from postoffice.accounts.postgresql_connections import Connections
+    from postoffice.accounts.postgresql_connections import PostgreSQLConnections
 
     rootcert = authority or "/nowhere/root.crt"
     conninfo = f"host={host} port={server.port} dbname=mail user=postoffice sslmode=verify-full"
-    connections = Connections(f"{conninfo} sslrootcert={rootcert}", 30)
+    connections = PostgreSQLConnections(f"{conninfo} sslrootcert={rootcert}", 30)
     try:
         ask = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
         return connections.read(lambda connection: connection.execute(ask).fetchone()[0])

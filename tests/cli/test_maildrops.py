@@ -109,12 +109,12 @@ def test_where_each_has_its_account_nothing_is_said_of_it_and_a_line_fits(run, a
 
 def test_accounts_are_asked_for_once_however_many_they_are(run, ann, monkeypatch):
     """With 20,000 maildrops a question for each takes longer than all of the rest."""
-    from postoffice.accounts.sqlite_database import Database
+    from postoffice.accounts.sqlite_database import SQLiteDatabase
 
     asked = []
-    read, observe = Database.read, Database.observe
-    monkeypatch.setattr(Database, "read", lambda *a: asked.append(a) or read(*a))
-    monkeypatch.setattr(Database, "observe", lambda *a: asked.append(a) or observe(*a))
+    read, observe = SQLiteDatabase.read, SQLiteDatabase.observe
+    monkeypatch.setattr(SQLiteDatabase, "read", lambda *a: asked.append(a) or read(*a))
+    monkeypatch.setattr(SQLiteDatabase, "observe", lambda *a: asked.append(a) or observe(*a))
     counts = []
     for number in range(4):
         put(ann.parent / f"u{number}", (DAY, 100))
