@@ -12,7 +12,7 @@ from postoffice.cli.inline_executor import InlineExecutor
 from postoffice.cli.old_servers import old_servers
 from postoffice.cli.output import counted
 from postoffice.config.outbound import OutboundSettings
-from postoffice.config.outbound_files import warnings as outbound_warnings
+from postoffice.config.outbound_checks import warnings as outbound_warnings
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, preload, privileges

@@ -21,11 +21,11 @@ from postoffice.cli.sources import Source, sources
 from postoffice.interfaces import IMaildropIntake, IMaildropReader, ImportedMessage
 from postoffice.model.address import Address
 from postoffice.model.errors import PostOfficeError
-from postoffice.moving.compare import Compared, Comparison
-from postoffice.moving.comparison import EXPLAINED, KINDS, NEW, WRONG
-from postoffice.moving.old_sessions import OldAccount, OldSessions, Stop, Stopped
+from postoffice.moving.comparison import Compared, Comparison
+from postoffice.moving.comparison_rules import EXPLAINED, KINDS, NEW, WRONG
+from postoffice.moving.old_server_sessions import OldAccount, OldSessions, Stop, Stopped
+from postoffice.moving.parallel_imports import run_all
 from postoffice.moving.patience import Patience
-from postoffice.moving.pool import run_all
 from postoffice.pop3.client_connection import POP3Connection
 from postoffice.store.transfer.import_record import FILE, manifest
 

@@ -11,7 +11,7 @@ import click
 
 from postoffice.cli.command import Refused
 from postoffice.cli.options import with_options
-from postoffice.moving.old_sessions import OldAccount
+from postoffice.moving.old_server_sessions import OldAccount
 from postoffice.pop3.client_url import POP3URL, TLS_LEVELS, VERIFY, NotAServer
 
 T = TypeVar("T")

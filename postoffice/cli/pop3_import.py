@@ -24,8 +24,8 @@ from postoffice.doctor.maildrop_owners import OwnedMaildrop
 from postoffice.interfaces import IMaildropIntake
 from postoffice.model.address import Address
 from postoffice.model.errors import MaildropLocked, PostOfficeError
-from postoffice.moving.old_sessions import OldAccount, Stop, Stopped
-from postoffice.moving.pool import run_all
+from postoffice.moving.old_server_sessions import OldAccount, Stop, Stopped
+from postoffice.moving.parallel_imports import run_all
 from postoffice.moving.pop3_import import (
     DATES,
     RECEIVED,

@@ -9,7 +9,7 @@ from string import Template
 
 from postoffice.config.endpoints import twice
 from postoffice.config.listeners import IMPLICIT_TLS, Listeners
-from postoffice.config.outbound_files import complete
+from postoffice.config.outbound_checks import complete
 from postoffice.config.reader import FindMaker, Reader, TryEndpoint
 from postoffice.config.schema import keys_of
 from postoffice.config.settings import Settings

@@ -21,7 +21,7 @@ from postoffice.daemon.expiry_job import ExpiryJob
 from postoffice.daemon.generation import Core, Generation
 from postoffice.daemon.live_sessions import Sessions
 from postoffice.daemon.log_output import LogOutput
-from postoffice.daemon.monitoring import Monitoring
+from postoffice.daemon.metrics_listener import MetricsListener
 from postoffice.daemon.outbound import Outbound
 from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.queue_control import QueueControl
@@ -66,7 +66,7 @@ class PostOffice(Service):
         self._reactor = core.reactor
         self._outbound = Outbound(core)
         self._generations = Generations(core, first, read_again, self._use)
-        self._monitoring = Monitoring(
+        self._monitoring = MetricsListener(
             core,
             lambda: self._generations.current,
             lambda: self._generations.servers,

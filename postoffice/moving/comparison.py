@@ -1,199 +1,202 @@
-"""The rules of a comparison: two lists of one maildrop's messages, and two texts of a message."""
+"""
+Compares a maildrop with the old server, or with the manifest of an import.  It blocks.
+
+Our maildrop is read from the store, which needs neither a password nor the maildrop's lock; it is
+what a session would list now.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
-from itertools import pairwise
-from typing import NamedTuple
 
-from postoffice.protocol.wire import TopReader
-from postoffice.store.text import Normalizer
-
-#: What a difference means: it must not be; it has a harmless cause; it came since the import.
-WRONG, EXPLAINED, NEW = KINDS = ("wrong", "explained", "new")
-#: Octets of a header that are kept.
-HEADER_MAXIMUM = 1 << 20
-#: Fields that servers and programs add or leave out.
-_NOTES = re.compile(
-    rb"(?:status|x-status|x-uidl|x-uid|x-keywords|x-imap|x-imapbase|content-length|lines)[ \t]*:",
-    re.IGNORECASE,
+from postoffice.interfaces import IMaildropReader, ImportedMessage, Step
+from postoffice.model.errors import MessageGone
+from postoffice.model.listing import Entry
+from postoffice.moving.comparison_rules import (
+    EXPLAINED,
+    NEW,
+    WRONG,
+    Difference,
+    Lists,
+    Seen,
+    Text,
+    compare_bodies,
+    compare_headers,
+    compare_lists,
+    compare_sizes,
+    notes,
 )
-_DOTS = re.compile(rb"^\.+", re.MULTILINE)
+from postoffice.moving.old_server_list import Listed, list_all
+from postoffice.pop3.client_commands import Ended, retr, top
+from postoffice.pop3.client_connection import POP3Connection
+from postoffice.store.transfer.text_digest import TextDigest
 
-
-class Difference(NamedTuple):
-    """A difference: its kind, what differs, the message's UIDL, and words for people."""
-
-    kind: str
-    what: str
-    uidl: str
-    text: str
-
-
-class Seen(NamedTuple):
-    """A message as one side lists it; ``size`` is None if it is not known."""
-
-    uidl: str
-    size: int | None
+#: Octets of a text that is compared once more, as a whole.
+WHOLE = 64 << 20
 
 
 @dataclass
-class Lists:
-    """What the lists say: pairs of positions (there, here) with one UIDL, and the differences."""
+class Compared:
+    """How many messages are ``there`` and ``here``, how many are the ``same``, and what differs."""
 
-    common: list[tuple[int, int]] = field(default_factory=list)
-    missing: list[int] = field(default_factory=list)  # positions there, of wrong or new ones
-    extra: list[int] = field(default_factory=list)  # positions here, of what came since
+    there: int
+    here: int
+    same: int = 0
     differences: list[Difference] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def of_kind(self, kind: str) -> list[Difference]:
+        """The differences of one kind."""
+        return [one for one in self.differences if one.kind == kind]
 
 
-def compare_lists(
-    there: Sequence[Seen], here: Sequence[Seen], imported: Mapping[str, object]
-) -> Lists:
-    """Compare by UIDL and order; ``imported`` are the UIDLs that were ever imported."""
-    lists = Lists()
-    places = {one.uidl: n for n, one in enumerate(here)}
-    lists.common = [(n, places[one.uidl]) for n, one in enumerate(there) if one.uidl in places]
-    last = lists.common[-1][0] if lists.common else len(there)
-    for n, one in enumerate(there):
-        if one.uidl in places:
-            continue
-        if one.uidl in imported:
-            said = Difference(EXPLAINED, "deleted", one.uidl, "it was imported, and deleted here")
-        elif n > last:
-            lists.missing.append(n)
-            said = Difference(NEW, "there", one.uidl, "it is not here yet: import again")
-        else:
-            lists.missing.append(n)
-            said = Difference(WRONG, "missing", one.uidl, "it is not here")
-        lists.differences.append(said)
-    theirs = {one.uidl for one in there}
-    for n, one in enumerate(here):
-        if one.uidl not in theirs:
-            gone = one.uidl in imported
-            if not gone:
-                lists.extra.append(n)
-            lists.differences.append(
-                Difference(EXPLAINED, "gone", one.uidl, "it is gone from the old server")
-                if gone
-                else Difference(NEW, "here", one.uidl, "it arrived here")
+class Comparison:
+    """One comparison; ``full`` compares texts, not only headers."""
+
+    def __init__(self, reader: IMaildropReader, *, full: bool, step: Step) -> None:
+        self._reader = reader
+        self._full = full
+        self._step = step
+        self._entries: Sequence[Entry] = reader.entries()
+        self._imported = reader.imported()
+        self._compared = Compared(0, len(self._entries))
+
+    def _lists(self, there: list[Seen]) -> Lists:
+        self._compared.there = len(there)
+        here = [Seen(entry.uidl, entry.size) for entry in self._entries]
+        lists = compare_lists(there, here, self._imported)
+        self._compared.differences += lists.differences
+        return lists
+
+    # -- with a server ---------------------------------------------------------------------
+
+    def with_server(self, connection: POP3Connection) -> Compared:
+        """Compare with an old server.  Raises POP3Failed, TemporaryFailure."""
+        old = list_all(connection)
+        self._compared.warnings += old.warnings
+        lists = self._lists([Seen(one.key, one.size) for one in old.messages])
+        self._find_other_uidls(connection, old.messages, lists)
+        pairs = [(old.messages[n], self._entries[at]) for n, at in lists.common]
+        again: list[tuple[Listed, Entry]] = []
+        refused = 0
+        texts = _texts(connection, [one for one, _ in pairs], full=self._full)
+        for done, ((one, entry), theirs) in enumerate(zip(pairs, texts, strict=True), 1):
+            self._step(done, len(pairs))
+            refused += theirs is None
+            if not self._compare(one, entry, theirs):
+                again.append((one, entry))
+        if refused:
+            self._compared.warnings.append(
+                f"the old server refused {refused} messages: only their sizes are compared"
             )
-    lists.differences += _order(there, lists.common)
-    return lists
+        for one, entry in again:
+            self._compare_bodies(connection, one, entry)
+        return self._compared
+
+    def _compare(self, one: Listed, entry: Entry, theirs: Text | None) -> bool:
+        """Compare one message; False if its bodies differ, which is to be looked into."""
+        try:
+            ours = Text.of(self._reader.text(entry))
+        except MessageGone:
+            text = "it was deleted here during the comparison"
+            self._compared.differences.append(Difference(NEW, "deleted", one.key, text))
+            return True
+        sent = theirs.size if theirs is not None and self._full else None
+        found = [compare_sizes(one.key, one.size, sent, ours)]
+        equal = True
+        if theirs is not None:
+            found.append(compare_headers(one.key, theirs.header, ours.header))
+            equal = not self._full or theirs.body == ours.body
+            if not self._full and found[0] is not None and found[0].kind == WRONG:
+                found[0] = _by_header(one, theirs, ours) or found[0]
+        differences = [each for each in found if each is not None]
+        self._compared.differences += differences
+        self._compared.same += not differences and equal
+        return equal
+
+    def _compare_bodies(self, connection: POP3Connection, one: Listed, entry: Entry) -> None:
+        """Two bodies differ: look at both as a whole."""
+        if entry.size > WHOLE or (one.size or 0) > WHOLE:
+            found = Difference(WRONG, "text", one.key, "the text differs")
+        else:
+            theirs = [
+                event.octets
+                for event in connection.fetch([retr(one.number, 2 * WHOLE)])
+                if not isinstance(event, Ended)
+            ]
+            ours = b"".join(self._reader.text(entry))
+            found = compare_bodies(one.key, b"".join(theirs), ours)
+        self._compared.differences.append(found)
+
+    def _find_other_uidls(
+        self, connection: POP3Connection, old: list[Listed], lists: Lists
+    ) -> None:
+        """A message that is missing may be here with another UIDL: then a client gets it twice."""
+        if not (lists.missing and lists.extra):
+            return
+        extra = {}
+        for at in lists.extra:
+            entry = self._entries[at]
+            extra[Text.of(self._reader.text(entry)).header] = entry.uidl
+        missing = [old[n] for n in lists.missing]
+        for one, theirs in zip(missing, _texts(connection, missing, full=False), strict=True):
+            if theirs is None or theirs.header not in extra:
+                continue
+            uidl = extra[theirs.header]
+            text = f"it has the UIDL {uidl} here: mail programs fetch it again"
+            kept = [d for d in self._compared.differences if d.uidl not in (one.key, uidl)]
+            self._compared.differences = [*kept, Difference(WRONG, "uidl", one.key, text)]
+
+    # -- with a manifest -------------------------------------------------------------------
+
+    def with_manifest(self, manifest: Mapping[str, ImportedMessage]) -> Compared:
+        """Compare with the manifest of an import or export.  Raises TemporaryFailure."""
+        said = sorted(manifest.items(), key=lambda item: item[1].place)
+        lists = self._lists([Seen(uidl, one.size) for uidl, one in said])
+        bare = sum(not one.header for _, one in said)
+        if bare:
+            self._compared.warnings.append(f"the manifest has no digests of {bare} messages")
+        for done, (n, at) in enumerate(lists.common, 1):
+            self._step(done, len(lists.common))
+            uidl, one = said[n]
+            self._compare_digests(uidl, one, self._entries[at])
+        return self._compared
+
+    def _compare_digests(self, uidl: str, one: ImportedMessage, entry: Entry) -> None:
+        found = []
+        if one.size != entry.size:
+            text = f"it had {one.size} octets, and has {entry.size} here"
+            found.append(Difference(WRONG, "size", uidl, text))
+        if one.header:
+            ours = TextDigest.of(self._reader.text(entry))
+            if ours.header != one.header:
+                found.append(Difference(WRONG, "header", uidl, "the header differs"))
+            elif self._full and one.text and ours.whole != one.text:
+                found.append(Difference(WRONG, "text", uidl, "the text differs"))
+        self._compared.differences += found
+        self._compared.same += not found
 
 
-def _order(there: Sequence[Seen], common: Sequence[tuple[int, int]]) -> Iterator[Difference]:
-    for (before, place), (one, other) in pairwise(common):
-        if other < place:
-            text = f"it is listed behind {there[before].uidl} there, and before it here"
-            yield Difference(WRONG, "order", there[one].uidl, text)
+def _by_header(one: Listed, theirs: Text, ours: Text) -> Difference | None:
+    """Return whether sizes differ by as much as the headers do, in fields that do not matter."""
+    more = len(theirs.header) - len(ours.header)
+    if one.size == ours.size + more and notes(theirs.header) == notes(ours.header):
+        text = f"it has {one.size} octets there, {ours.size} here: the header has other fields"
+        return Difference(EXPLAINED, "size", one.key, text)
+    return None
 
 
-class Text:
-    """
-    What is kept of a text that goes by: its header, and digest and size of its body.
-
-    Line ends become CRLF.  ``lines`` and ``dots`` count the lines, and those that begin with a dot.
-    """
-
-    def __init__(self) -> None:
-        self._normalizer = Normalizer()
-        self._top = TopReader(0)
-        self._body = sha256()
-        self._tail = b"\r\n"
-        self._header = bytearray()
-        self.size = self.lines = self.dots = 0
-
-    @classmethod
-    def of(cls, pieces: Iterable[bytes]) -> Text:
-        """A whole text."""
-        text = cls()
-        for piece in pieces:
-            text.feed(piece)
+def _texts(
+    connection: POP3Connection, wanted: Sequence[Listed], *, full: bool
+) -> Iterator[Text | None]:
+    """Yield what is to be known of each text; None if the server refuses it."""
+    commands = (retr(one.number) if full else top(one.number) for one in wanted)
+    text = Text()
+    for event in connection.fetch(commands):
+        if not isinstance(event, Ended):
+            text.feed(event.octets)
+            continue
         text.end()
-        return text
-
-    def feed(self, data: bytes) -> None:
-        """Take the next octets."""
-        self._take(self._normalizer.feed(data))
-
-    def end(self) -> None:
-        """The text is complete."""
-        self._take(self._normalizer.end())
-
-    def _take(self, sent: bytes) -> None:
-        self.size += len(sent)
-        self.lines += sent.count(b"\n")
-        self.dots += (self._tail + sent).count(b"\r\n.")
-        self._tail = (self._tail + sent)[-2:]
-        top = b"" if self._top.done else self._top.feed(sent)
-        self._header += top[: HEADER_MAXIMUM - len(self._header)]
-        self._body.update(sent[len(top) :])
-
-    @property
-    def header(self) -> bytes:
-        """The header, with its empty line; of a longer one, the first MiB."""
-        return bytes(self._header)
-
-    @property
-    def body(self) -> bytes:
-        """The digest of the body."""
-        return self._body.digest()
-
-
-def notes(header: bytes) -> bytes:
-    """A header without the fields that servers add."""
-    kept, keep = [], True
-    for line in header.split(b"\r\n"):
-        if line[:1] not in (b" ", b"\t"):
-            keep = not _NOTES.match(line)
-        if keep:
-            kept.append(line)
-    return b"\r\n".join(kept)
-
-
-def compare_headers(uidl: str, there: bytes, here: bytes) -> Difference | None:
-    """Compare two headers."""
-    if there == here:
-        return None
-    if notes(there) == notes(here):
-        text = "only fields like Status and X-UIDL differ in the header"
-        return Difference(EXPLAINED, "header", uidl, text)
-    if there.rstrip(b"\r\n") == here.rstrip(b"\r\n"):
-        return Difference(EXPLAINED, "header", uidl, "only the end of the header differs")
-    return Difference(WRONG, "header", uidl, "the header differs")
-
-
-def compare_sizes(uidl: str, listed: int | None, sent: int | None, here: Text) -> Difference | None:
-    """Compare the size that the old server lists, and the one that it sent, with our text."""
-    if listed is None or listed == here.size:
-        return None
-    if listed == here.size - here.lines:
-        text = f"the old server lists {listed} octets, with LF; here it is {here.size}, with CRLF"
-    elif listed == here.size + here.dots:
-        text = f"the old server lists {listed} octets, with the dots that POP3 adds"
-    elif sent is not None and listed == sent:
-        text = f"the old server's text has {listed} octets, ours {here.size}"
-    elif sent is not None:
-        text = f"the old server lists {listed} octets, and sends {sent}"
-    else:
-        return Difference(WRONG, "size", uidl, f"it has {listed} octets there, {here.size} here")
-    return Difference(EXPLAINED, "size", uidl, text)
-
-
-def compare_bodies(uidl: str, there: bytes, here: bytes) -> Difference:
-    """Compare two whole texts whose bodies differ: is it the transport?"""
-    if _loose(there) == _loose(here):
-        text = "only dots at the beginning of lines, or empty lines at the end, differ"
-        return Difference(EXPLAINED, "text", uidl, text)
-    return Difference(WRONG, "text", uidl, "the text differs")
-
-
-def _loose(text: bytes) -> bytes:
-    normalizer = Normalizer()
-    whole = normalizer.feed(text) + normalizer.end()
-    body = whole.partition(b"\r\n\r\n")[2]
-    return _DOTS.sub(b".", body).rstrip(b"\r\n")
+        yield text if event.reply.ok else None
+        text = Text()

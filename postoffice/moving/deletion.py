@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from postoffice.interfaces import IImportWriter, IMaildropReader
 from postoffice.model.errors import MessageGone
 from postoffice.model.listing import Entry
-from postoffice.moving.old_list import Listed
+from postoffice.moving.old_server_list import Listed
 from postoffice.pop3.client_commands import Ended, dele, retr
 from postoffice.pop3.client_connection import POP3Connection
 from postoffice.store.transfer.text_digest import TextDigest

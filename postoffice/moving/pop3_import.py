@@ -24,8 +24,8 @@ from postoffice.interfaces.maintenance import no_progress
 from postoffice.model.errors import MaildropLocked
 from postoffice.moving.arrival import HEADER_MAXIMUM, arrived
 from postoffice.moving.deletion import Deletion
-from postoffice.moving.old_list import Listed, OldList, list_all
-from postoffice.moving.old_sessions import OldAccount, OldSessions, Stop
+from postoffice.moving.old_server_list import Listed, OldList, list_all
+from postoffice.moving.old_server_sessions import OldAccount, OldSessions, Stop
 from postoffice.moving.patience import Patience
 from postoffice.pop3.client_commands import TEXT_MAXIMUM, Ended, Event, retr
 from postoffice.pop3.client_connection import POP3Connection, POP3Failed

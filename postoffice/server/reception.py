@@ -26,7 +26,7 @@ from postoffice.model.reply import (
 )
 from postoffice.outbound.srs import is_rewritten
 from postoffice.policy.spam_marks import is_spam
-from postoffice.server.deliveries import CompletedDelivery, DiscardedDelivery, Success
+from postoffice.server.completed_delivery import CompletedDelivery, DiscardedDelivery, Success
 from postoffice.server.message_log import log_followed, log_kept_here
 from postoffice.server.reception_context import ReceptionContext
 from postoffice.smtp.header import LoopReader, Opening

@@ -27,7 +27,7 @@ from postoffice.model.reply import (
     Reply,
 )
 from postoffice.outbound.dkim import Signer
-from postoffice.server.deliveries import CompletedDelivery
+from postoffice.server.completed_delivery import CompletedDelivery
 from postoffice.server.null_mx import PATIENCE
 from postoffice.server.reception import Reception, loop_reader
 from postoffice.server.reception_context import ReceptionContext

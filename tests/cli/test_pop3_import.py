@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from postoffice.moving import pool
+from postoffice.moving import parallel_imports
 from postoffice.store import maildir
 from postoffice.store.listing_cache import MeasuredSizes
 from tests.authority import Authority
@@ -146,7 +146,7 @@ def test_the_days_of_a_change_are_watched_until_ctrl_c(run, ann):
 
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_an_import_and_keeps_what_is_whole(ask, ann, monkeypatch):
-    monkeypatch.setattr(pool, "LOOK", 0.05)
+    monkeypatch.setattr(parallel_imports, "LOOK", 0.05)
 
     def fault(number, line):
         if line == "RETR 2":

@@ -16,7 +16,7 @@ from twisted.internet import reactor
 
 from postoffice.config import loader
 from postoffice.config.outbound import QueueSettings
-from postoffice.config.outbound_files import warnings
+from postoffice.config.outbound_checks import warnings
 from postoffice.config.settings import Limits, Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon.build import find_maker, try_endpoint

@@ -9,7 +9,7 @@ import pytest
 
 from postoffice.model.errors import CannotImport, MaildropLocked
 from postoffice.moving import pop3_import
-from postoffice.moving.old_sessions import OldAccount, Stop, Stopped
+from postoffice.moving.old_server_sessions import OldAccount, Stop, Stopped
 from postoffice.moving.pop3_import import ImportOptions, POP3Import
 from postoffice.pop3 import client_connection
 from postoffice.pop3.client_url import POP3URL

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from postoffice.moving.arrival import arrived
-from postoffice.moving.comparison import (
+from postoffice.moving.comparison_rules import (
     EXPLAINED,
     NEW,
     WRONG,

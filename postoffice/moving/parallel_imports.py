@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
-from postoffice.moving.old_sessions import Stop
+from postoffice.moving.old_server_sessions import Stop
 
 #: Seconds after which the caller looks up, so that a signal is taken.
 LOOK = 0.5

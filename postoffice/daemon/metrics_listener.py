@@ -31,7 +31,7 @@ log = Logger("postoffice")
 LOOK, LAG = 15.0, 1.0
 
 
-class Monitoring:
+class MetricsListener:
     """
     The listener for metrics, if the configuration has one; ``ready`` is what /ready says.
 
