@@ -45,7 +45,7 @@ from postoffice.server.factory import ServiceFigures
 from postoffice.server.mailbox import MailboxContext
 from postoffice.server.submission import Receptions
 from postoffice.server.smtp_factory import SMTPFactory
-from postoffice.smtp.options import SessionOptions, SMTPLimits
+from postoffice.smtp.options import SMTPOptions, SMTPLimits
 from postoffice.smtp.session import SMTPSession
 from postoffice.store.memory import MemoryStore
 from postoffice.testing import ImmediateExecutor, finish
@@ -107,7 +107,7 @@ class Transport:
 
 
 def rules() -> Callable[[bytes], bytes]:
-    session = SMTPSession(SessionOptions("mail.example.net"), SMTPLimits())
+    session = SMTPSession(SMTPOptions("mail.example.net"), SMTPLimits())
     answers = {
         "Mail": reply.SENDER_OK,
         "Recipient": reply.RECIPIENT_OK,

@@ -27,7 +27,7 @@ from postoffice.accounts.throttle import Throttle
 from postoffice.interfaces import Executor, IAccountDirectory
 from postoffice.model import log_events
 from postoffice.model.address import Account, Address, NotAnAddress
-from postoffice.model.app_password import AppPassword, within
+from postoffice.model.app_password import AppPassword, allowed_from
 from postoffice.model.errors import AccountDisabled
 from postoffice.model.log_event import tell
 from postoffice.protocol import scram
@@ -273,7 +273,7 @@ _NOBODYS_SECRET = secrets.token_bytes(32)
 def _within_networks(credentials: Credentials, account: Account) -> Account | None:
     """Return the account, if it may log in from the client's address; else None."""
     service, address = _from(credentials)
-    if not account.networks or within(address, account.networks):
+    if not account.networks or allowed_from(address, account.networks):
         return account
     where = {"service": service, "client": address or "local", "account": account.address}
     why = f"it is for {', '.join(account.networks)} only"

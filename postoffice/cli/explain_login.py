@@ -23,7 +23,7 @@ from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IPasswordVerifier
 from postoffice.model.address import Account, Address
-from postoffice.model.app_password import AppPassword, within
+from postoffice.model.app_password import AppPassword, allowed_from
 from postoffice.model.envelope import Client
 from postoffice.util.maybe_awaitable import later
 from postoffice.util.networks import network_of
@@ -212,7 +212,7 @@ class LoginExplanation:
 
     def _network(self, networks: Sequence[str]) -> str:
         told = f"it may log in from {', '.join(networks)} only"
-        if self.client is None or within(self.client.address, networks):
+        if self.client is None or allowed_from(self.client.address, networks):
             return told
         self.refusals.append(told)
         return f"{told}, not from {self.client.address}"

@@ -26,7 +26,7 @@ from postoffice.moving.comparison_rules import EXPLAINED, KINDS, NEW, WRONG
 from postoffice.moving.old_server_sessions import OldAccount, OldSessions, Stop, Stopped
 from postoffice.moving.parallel_imports import run_all
 from postoffice.moving.patience import Patience
-from postoffice.pop3.client_connection import POP3Connection
+from postoffice.pop3.client_connection import POP3ClientConnection
 from postoffice.store.transfer.import_record import FILE, manifest
 
 #: So many differences of each kind are shown; --json has all.
@@ -151,7 +151,7 @@ def _run(
         if stop.is_set:
             raise Stopped
 
-    def work(connection: POP3Connection) -> None:
+    def work(connection: POP3ClientConnection) -> None:
         one.compared = Comparison(reader, full=full, step=step).with_server(connection)
 
     try:

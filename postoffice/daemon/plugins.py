@@ -24,7 +24,7 @@ from postoffice.interfaces import (
 )
 from postoffice.model.address import Account
 from postoffice.model.errors import PostOfficeError, StartupError
-from postoffice.util.shield import within
+from postoffice.util.shield import with_timeout
 
 if TYPE_CHECKING:  # most stores have a queue of their own
     from postoffice.store.separate_queue import StoreWithQueue
@@ -133,7 +133,7 @@ class Plugins:
         self, chosen: ChosenPlugin[IPolicy], policy: IPolicy, clock: IReactorTime
     ) -> None:
         try:
-            await within(START, clock, self._start(chosen, policy))
+            await with_timeout(START, clock, self._start(chosen, policy))
         except TimedOut:
             raise StartupError(
                 f"{chosen.key} of kind {chosen.maker.kind} failed to start: timed out, it has "
@@ -146,7 +146,7 @@ class Plugins:
             if policy in self._started:
                 self._started.remove(policy)
                 try:
-                    await within(START, clock, self._stop(policy))
+                    await with_timeout(START, clock, self._stop(policy))
                 except TimedOut:
                     self.log.error("stopping {room} timed out", room=policy)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import gatherResults
 
 from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable, Outcome
+from postoffice.util.shield import start_work
 
 T = TypeVar("T")
 _TYPES = {4: "A", 6: "AAAA"}
@@ -30,7 +31,7 @@ class Addresses:
 
 async def look_up(ask: Ask, host: str, families: Sequence[int]) -> Addresses:
     """Look up the addresses of these versions of IP."""
-    heard = await together([_heard(ask, host, _TYPES[family]) for family in families])
+    heard = await all_of([_heard(ask, host, _TYPES[family]) for family in families])
     answers = [one for one in heard if isinstance(one, Answer)]
     return Addresses(
         host,
@@ -47,6 +48,6 @@ async def _heard(ask: Ask, host: str, kind: str) -> Outcome | DNSUnavailable:
         return failure
 
 
-async def together(coroutines: Sequence[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
-    """Wait for all at the same time."""
-    return await gatherResults([Deferred.fromCoroutine(one) for one in coroutines])
+async def all_of(work: Sequence[Awaitable[T]]) -> list[T]:
+    """Do all work at the same time; return the results in order.  Raises the first failure."""
+    return await gatherResults([start_work(one) for one in work])

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from twisted.names.hosts import searchFileForAll
 from twisted.python.filepath import FilePath
 
-from postoffice.dns.addresses import Addresses, look_up, together
+from postoffice.dns.addresses import Addresses, all_of, look_up
 from postoffice.model.address import NotAnAddress, normal_domain
 from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable, NoSuchName
 from postoffice.model.hop import Hop
@@ -60,7 +60,7 @@ class MXLookup:
         found: list[Addresses] = []
         own = False
         for group in hosts.groups:
-            looked_up = await together([self._addresses(host) for host in group])
+            looked_up = await all_of([self._addresses(host) for host in group])
             own = any(map(self._is_own, looked_up))
             if own:
                 break

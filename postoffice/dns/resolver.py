@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from postoffice.dns.responses import Reading, query, read, wire_name
-from postoffice.dns.transport import Server, TimedOut, exchange
+from postoffice.dns.transport import DNSServer, TimedOut, exchange
 from postoffice.model.dns_answer import Answer, DNSUnavailable, NoSuchName, Outcome
 from postoffice.util.cache import Cache
 from postoffice.util.reactor import IReactor
@@ -153,7 +153,7 @@ class Resolver:
                     failures.append(f"{server.address} {failure}")
         raise DNSUnavailable(", ".join(failures))
 
-    def _current(self) -> list[Server]:
+    def _current(self) -> list[DNSServer]:
         """The servers, those that answered first; the system's are read again now and then."""
         now = self._clock.seconds()
         if self._resolv_conf and (self._read_at is None or now - self._read_at >= REREAD):
@@ -163,14 +163,14 @@ class Resolver:
                 self._servers = found
         return self._servers
 
-    def _put_last(self, server: Server) -> None:
+    def _put_last(self, server: DNSServer) -> None:
         if server in self._servers:
             self._servers.remove(server)
             self._servers.append(server)
 
-    def _made(self, servers: Sequence[tuple[str, int]]) -> list[Server]:
+    def _made(self, servers: Sequence[tuple[str, int]]) -> list[DNSServer]:
         return [
-            Server(host, port, self._trust_ad or ipaddress.ip_address(host).is_loopback)
+            DNSServer(host, port, self._trust_ad or ipaddress.ip_address(host).is_loopback)
             for host, port in servers
         ]
 

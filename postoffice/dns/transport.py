@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import dns.flags
 from dns.message import Message
@@ -11,7 +11,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import CannotListenError, ConnectError, ConnectingCancelledError
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, ITCPTransport, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol, Factory, connectionDone
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
@@ -22,7 +22,7 @@ from postoffice.util.reactor import IReactor
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class DNSServer:
     """A DNS server; ``trusted``: if it says that DNSSEC was checked (AD), we believe it."""
 
     address: str
@@ -35,7 +35,7 @@ class TimedOut(DNSUnavailable):
 
 
 async def exchange(
-    reactor: IReactor, clock: IReactorTime, server: Server, query: Message, seconds: float
+    reactor: IReactor, clock: IReactorTime, server: DNSServer, query: Message, seconds: float
 ) -> Message:
     """Send a query and wait for its response.  Raises DNSUnavailable."""
     for transport in (_over_udp, _over_tcp):
@@ -96,7 +96,7 @@ class _Datagrams(DatagramProtocol):
         self._responses.end(TimedOut("refused or unreachable"))
 
 
-async def _over_udp(reactor: IReactor, server: Server, query: Message) -> Message:
+async def _over_udp(reactor: IReactor, server: DNSServer, query: Message) -> Message:
     """
     Send the query from a socket of its own, whose port the system chooses by chance.
 
@@ -105,10 +105,11 @@ async def _over_udp(reactor: IReactor, server: Server, query: Message) -> Messag
     responses = _Responses(query)
     assert responses.answered is not None
     interface = "::" if ":" in server.address else ""
-    port: Any = reactor.listenUDP(0, _Datagrams(responses), interface, 4096)
+    # Twisted's ports are transports, too
+    port = cast(IUDPTransport, reactor.listenUDP(0, _Datagrams(responses), interface, 4096))
     try:
         port.connect(server.address, server.port)
-        port.write(query.to_wire())
+        port.write(query.to_wire(), None)
         return await responses.answered
     finally:
         responses.answered = None
@@ -126,7 +127,7 @@ class _Stream(Int16StringReceiver):
         self._responses.end(DNSUnavailable("closed the connection without a response"))
 
 
-async def _over_tcp(reactor: IReactor, server: Server, query: Message) -> Message:
+async def _over_tcp(reactor: IReactor, server: DNSServer, query: Message) -> Message:
     responses = _Responses(query)
     assert responses.answered is not None
     kind = TCP6ClientEndpoint if ":" in server.address else TCP4ClientEndpoint
@@ -139,5 +140,4 @@ async def _over_tcp(reactor: IReactor, server: Server, query: Message) -> Messag
         return await responses.answered
     finally:
         responses.answered = None
-        transport: Any = stream.transport
-        transport.abortConnection()
+        cast(ITCPTransport, stream.transport).abortConnection()

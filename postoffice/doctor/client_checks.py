@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from postoffice.dns.addresses import look_up, together
+from postoffice.dns.addresses import all_of, look_up
 from postoffice.doctor.dns_silence import unavailable
 from postoffice.doctor.findings import Finding, Report
 from postoffice.doctor.records import CLIENTS, DNSRecord
@@ -35,7 +35,7 @@ async def check_clients(ask: Ask, domain: str, records: Sequence[DNSRecord]) -> 
 
 async def _services(ask: Ask, report: Report, records: Sequence[DNSRecord]) -> list[DNSRecord]:
     """Examine the SRV records; return those that are missing."""
-    heard = await together([_heard(ask, one.name, "SRV") for one in records])
+    heard = await all_of([_heard(ask, one.name, "SRV") for one in records])
     missing = []
     for record, outcome in zip(records, heard, strict=True):
         values = [str(one).lower() for one in getattr(outcome, "records", ())]
@@ -54,7 +54,7 @@ async def _services(ask: Ask, report: Report, records: Sequence[DNSRecord]) -> l
 
 async def _hosts(ask: Ask, report: Report, records: Sequence[DNSRecord]) -> list[DNSRecord]:
     """Examine the names from which settings are fetched; return those without an address."""
-    heard = await together([look_up(ask, one.name, (4, 6)) for one in records])
+    heard = await all_of([look_up(ask, one.name, (4, 6)) for one in records])
     missing = []
     for record, found in zip(records, heard, strict=True):
         if found.failures and not found.addresses:

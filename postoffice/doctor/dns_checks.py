@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from postoffice.dns.addresses import look_up, together
+from postoffice.dns.addresses import all_of, look_up
 from postoffice.doctor import records as wanted
 from postoffice.doctor import spf
 from postoffice.doctor.client_checks import check_clients
@@ -68,7 +68,7 @@ class DNSExaminer:
         if self.site.sends == DIRECT:
             public = dict.fromkeys([*found.addresses, *self.site.addresses])
             ours = [one for one in public if ip_address(one).is_global]
-            reports = await together([self._reverse(one) for one in ours])
+            reports = await all_of([self._reverse(one) for one in ours])
             report.findings += [finding for one in reports for finding in one]
         return report.findings
 
@@ -132,7 +132,7 @@ class DNSExaminer:
             self._optional(domain, named[wanted.TLS_RPT], "reports of failed TLS (TLS-RPT)"),
             check_clients(self.ask, domain, records),
         ]
-        return [finding for one in await together(checks) for finding in one]
+        return [finding for one in await all_of(checks) for finding in one]
 
     # -- one record -------------------------------------------------------------------
 

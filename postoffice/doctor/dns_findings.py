@@ -9,7 +9,7 @@ from twisted.internet.defer import TimeoutError as TimedOut
 
 from postoffice.config.outbound import FAMILIES
 from postoffice.config.settings import Settings
-from postoffice.dns.addresses import look_up, together
+from postoffice.dns.addresses import all_of, look_up
 from postoffice.dns.mta_sts_fetch import PolicyFetcher
 from postoffice.dns.resolver import Resolver
 from postoffice.doctor.dns_checks import DNSExaminer, DomainKey
@@ -60,7 +60,7 @@ async def check_dns(reactor: IReactor, settings: Settings, domains: Sequence[str
                     "postoffice doctor --only dns --domain DOMAIN examines one of them",
                 )
                 return [*findings, *report.findings]
-            examined = await together(
+            examined = await all_of(
                 [
                     _in_time(reactor, one, _domain(examiner, settings.state, one))
                     for one in domains[at : at + TOGETHER]
@@ -113,7 +113,7 @@ async def check_outgoing(reactor: IReactor, settings: Settings) -> list[Finding]
     resolver = resolver_of(reactor, settings)
     families = FAMILIES[settings.outbound.ip][:1]
     try:
-        found = await together([_first_host(resolver.ask, one, families) for one in TRIED])
+        found = await all_of([_first_host(resolver.ask, one, families) for one in TRIED])
     finally:
         resolver.stop()
     return check_way_out([pair for pair in found if pair is not None])

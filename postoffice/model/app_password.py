@@ -44,12 +44,12 @@ class AppPassword:
             return "it is for mail programs, not for the web page"
         if self.protocol not in ("any", protocol_of(service)):
             return f"it is for {self.protocol} only"
-        if self.networks and not within(client_address, self.networks):
+        if self.networks and not allowed_from(client_address, self.networks):
             return f"it is for {', '.join(self.networks)} only"
         return ""
 
 
-def within(client_address: str, networks: Iterable[str]) -> bool:
+def allowed_from(client_address: str, networks: Iterable[str]) -> bool:
     """Whether an address is in one of the networks; "local" is a client on a UNIX socket."""
     if not client_address:
         return "local" in networks

@@ -135,7 +135,7 @@ def define(name: str, level: str, fields: str, meaning: str) -> Event:
     return event
 
 
-def tell(log: Any, event: Event, /, **fields: object) -> None:
+def tell(log: object, event: Event, /, **fields: object) -> None:
     """Log an event with a ``twisted.logger.Logger``; its observers also get the fields."""
     line = event.line(fields)
     fields["line"], fields["event"] = line, event.name
@@ -220,6 +220,3 @@ def portions(words: Iterable[str], first: int = LIST) -> Iterator[str]:
         held.append(word)
         size += len(one.encode()) + 1
     yield ",".join(held)
-
-
-# -- the events --------------------------------------------------------------

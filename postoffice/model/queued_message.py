@@ -12,7 +12,7 @@ import json
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Self
 
 #: The last octets of a queued file: the length of the JSON text before them, and its version.
 _FOOTER = struct.Struct("!I8s")
@@ -142,6 +142,6 @@ _KEPT = [
 _OF_RECIPIENTS = [one.name for one in fields(QueuedRecipient)]
 
 
-def _fields_of(one: object, names: Collection[str]) -> dict[str, Any]:
+def _fields_of(one: object, names: Collection[str]) -> dict[str, object]:
     """Those fields that are not empty."""
     return {name: value for name in names if (value := getattr(one, name))}

@@ -29,7 +29,7 @@ from postoffice.moving.comparison_rules import (
 )
 from postoffice.moving.old_server_list import Listed, list_all
 from postoffice.pop3.client_commands import Ended, retr, top
-from postoffice.pop3.client_connection import POP3Connection
+from postoffice.pop3.client_connection import POP3ClientConnection
 from postoffice.store.transfer.text_digest import TextDigest
 
 #: Octets of a text that is compared once more, as a whole.
@@ -71,7 +71,7 @@ class Comparison:
 
     # -- with a server ---------------------------------------------------------------------
 
-    def with_server(self, connection: POP3Connection) -> Compared:
+    def with_server(self, connection: POP3ClientConnection) -> Compared:
         """Compare with an old server.  Raises POP3Failed, TemporaryFailure."""
         old = list_all(connection)
         self._compared.warnings += old.warnings
@@ -115,7 +115,7 @@ class Comparison:
         self._compared.same += not differences and equal
         return equal
 
-    def _compare_bodies(self, connection: POP3Connection, one: Listed, entry: Entry) -> None:
+    def _compare_bodies(self, connection: POP3ClientConnection, one: Listed, entry: Entry) -> None:
         """Two bodies differ: look at both as a whole."""
         if entry.size > WHOLE or (one.size or 0) > WHOLE:
             found = Difference(WRONG, "text", one.key, "the text differs")
@@ -130,7 +130,7 @@ class Comparison:
         self._compared.differences.append(found)
 
     def _find_other_uidls(
-        self, connection: POP3Connection, old: list[Listed], lists: Lists
+        self, connection: POP3ClientConnection, old: list[Listed], lists: Lists
     ) -> None:
         """A message that is missing may be here with another UIDL: then a client gets it twice."""
         if not (lists.missing and lists.extra):
@@ -188,7 +188,7 @@ def _by_header(one: Listed, theirs: Text, ours: Text) -> Difference | None:
 
 
 def _texts(
-    connection: POP3Connection, wanted: Sequence[Listed], *, full: bool
+    connection: POP3ClientConnection, wanted: Sequence[Listed], *, full: bool
 ) -> Iterator[Text | None]:
     """Yield what is to be known of each text; None if the server refuses it."""
     commands = (retr(one.number) if full else top(one.number) for one in wanted)

@@ -9,7 +9,7 @@ from postoffice.model.errors import MessageGone
 from postoffice.model.listing import Entry
 from postoffice.moving.old_server_list import Listed
 from postoffice.pop3.client_commands import Ended, dele, retr
-from postoffice.pop3.client_connection import POP3Connection
+from postoffice.pop3.client_connection import POP3ClientConnection
 from postoffice.store.transfer.text_digest import TextDigest
 
 
@@ -28,7 +28,7 @@ class Deletion:
         self.other: list[str] = []
 
     def work(
-        self, connection: POP3Connection, listed: Sequence[Listed], digests: Mapping[str, str]
+        self, connection: POP3ClientConnection, listed: Sequence[Listed], digests: Mapping[str, str]
     ) -> None:
         """
         Compare what this session has ``listed`` with what is here, and mark what is the same.
@@ -49,7 +49,7 @@ class Deletion:
 
     def _equal(
         self,
-        connection: POP3Connection,
+        connection: POP3ClientConnection,
         here: list[Listed],
         entries: Mapping[str, Entry],
         digests: Mapping[str, str],
@@ -70,7 +70,9 @@ class Deletion:
             return ""
 
 
-def _fetched(connection: POP3Connection, wanted: list[Listed]) -> Iterator[tuple[Listed, str]]:
+def _fetched(
+    connection: POP3ClientConnection, wanted: list[Listed]
+) -> Iterator[tuple[Listed, str]]:
     coming = iter(wanted)
     digest = TextDigest()
     for event in connection.fetch(retr(one.number) for one in wanted):

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b, md5
 
 from postoffice.pop3.client_commands import Ended, retr, top
-from postoffice.pop3.client_connection import CommandRefused, POP3Connection, POP3Failed, Sizes
+from postoffice.pop3.client_connection import (
+    CommandRefused,
+    POP3ClientConnection,
+    POP3Failed,
+    Sizes,
+)
 from postoffice.pop3.client_listing import Lines
 from postoffice.pop3.client_reply import COMMAND, failure
 from postoffice.protocol.wire import TopReader
@@ -50,7 +55,7 @@ class OldList:
     bare: bool = False
 
 
-def list_all(connection: POP3Connection) -> OldList:
+def list_all(connection: POP3ClientConnection) -> OldList:
     """List a server's messages.  Raises POP3Failed."""
     told: list[str] = []
     stat = connection.stat()
@@ -111,7 +116,7 @@ def _check_numbers(
         )
 
 
-def _header_keys(connection: POP3Connection, bare: list[Listed]) -> Iterator[tuple[int, str]]:
+def _header_keys(connection: POP3ClientConnection, bare: list[Listed]) -> Iterator[tuple[int, str]]:
     """Keys of messages without UIDL; of those whose header cannot be had, none."""
     sizes = {one.number: one.size for one in bare}
     refused: list[int] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from postoffice.model.errors import CannotImport
 from postoffice.moving.patience import Patience
-from postoffice.pop3.client_connection import POP3Connection, POP3Failed
+from postoffice.pop3.client_connection import POP3ClientConnection, POP3Failed
 from postoffice.pop3.client_reply import ClientReply
 from postoffice.pop3.client_url import POP3Server
 
@@ -21,9 +21,9 @@ class OldAccount:
     login: str
     password: str = field(repr=False)
 
-    def connection(self) -> POP3Connection:
+    def connection(self) -> POP3ClientConnection:
         """A new connection, not opened yet."""
-        return POP3Connection(self.server, self.login, self.password)
+        return POP3ClientConnection(self.server, self.login, self.password)
 
 
 class Stopped(Exception):
@@ -36,7 +36,7 @@ class Stop:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._lock = threading.Lock()  # guards:
-        self._open: set[POP3Connection] = set()
+        self._open: set[POP3ClientConnection] = set()
 
     def set(self) -> None:
         """Stop now, also what waits for a server."""
@@ -54,14 +54,14 @@ class Stop:
         if self._event.wait(seconds):
             raise Stopped
 
-    def opened(self, connection: POP3Connection) -> None:
+    def opened(self, connection: POP3ClientConnection) -> None:
         """From now on ``set`` ends this connection."""
         with self._lock:
             self._open.add(connection)
         if self._event.is_set():
             connection.abort()
 
-    def closed(self, connection: POP3Connection) -> None:
+    def closed(self, connection: POP3ClientConnection) -> None:
         """It has ended."""
         with self._lock:
             self._open.discard(connection)
@@ -82,7 +82,7 @@ class OldSessions:
         self._stop = stop
         self._wait = wait
 
-    def run(self, work: Callable[[POP3Connection], None]) -> ClientReply:
+    def run(self, work: Callable[[POP3ClientConnection], None]) -> ClientReply:
         """
         Log in, work, and return the reply to QUIT.
 

@@ -28,7 +28,7 @@ from postoffice.moving.old_server_list import Listed, OldList, list_all
 from postoffice.moving.old_server_sessions import OldAccount, OldSessions, Stop
 from postoffice.moving.patience import Patience
 from postoffice.pop3.client_commands import TEXT_MAXIMUM, Ended, Event, retr
-from postoffice.pop3.client_connection import POP3Connection, POP3Failed
+from postoffice.pop3.client_connection import POP3ClientConnection, POP3Failed
 from postoffice.pop3.client_reply import ClientReply
 from postoffice.store.transfer.import_maildrop import places
 
@@ -122,7 +122,7 @@ class POP3Import:
 
     # -- one session ---------------------------------------------------------------------
 
-    def _import(self, connection: POP3Connection) -> None:
+    def _import(self, connection: POP3ClientConnection) -> None:
         self._digests.clear()
         old = list_all(connection)
         work = self._work(old)
@@ -161,7 +161,7 @@ class POP3Import:
         self._all = self._done + len(work)
         return work
 
-    def _fetch(self, connection: POP3Connection, work: list[tuple[Listed, int]]) -> None:
+    def _fetch(self, connection: POP3ClientConnection, work: list[tuple[Listed, int]]) -> None:
         coming = iter(work)
         message: tuple[Listed, int] | None = None
         header = bytearray()
@@ -184,7 +184,7 @@ class POP3Import:
             raise
 
     def _events(
-        self, connection: POP3Connection, work: list[tuple[Listed, int]]
+        self, connection: POP3ClientConnection, work: list[tuple[Listed, int]]
     ) -> Iterator[Event]:
         return connection.fetch(retr(one.number) for one, _ in work)
 

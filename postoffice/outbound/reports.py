@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
@@ -41,12 +42,8 @@ Replies = Mapping[int, PeerReply]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """
-    One kind of letter: the value of Action, and the value of NOTIFY that asks for it.
-
-    ``status`` is the first digit of a status code.
-    """
+class LetterKind:
+    """A kind of letter: its Action, its NOTIFY, the first digit of its status codes, its texts."""
 
     action: str
     notify: str
@@ -56,7 +53,7 @@ class Kind:
     after: str
 
 
-FAILED = Kind(
+FAILED = LetterKind(
     "failed",
     "FAILURE",
     "5",
@@ -64,7 +61,7 @@ FAILED = Kind(
     "Your message could not be delivered to:",
     "It will not be tried again.  Please check the address, or reach the recipient another way.",
 )
-NOT_FORWARDED = Kind(
+NOT_FORWARDED = LetterKind(
     "failed",
     "FAILURE",
     "5",
@@ -72,7 +69,7 @@ NOT_FORWARDED = Kind(
     "A message that your address forwards could not be delivered to:",
     "Its sender is not told.  Please check where you forward to.",
 )
-DELAYED = Kind(
+DELAYED = LetterKind(
     "delayed",
     "DELAY",
     "4",
@@ -80,7 +77,7 @@ DELAYED = Kind(
     "Your message has not been delivered yet to:",
     "You need not send it again.",
 )
-RELAYED = Kind(
+RELAYED = LetterKind(
     "relayed",
     "SUCCESS",
     "2",
@@ -88,7 +85,7 @@ RELAYED = Kind(
     "Your message was passed on to the mail servers of:",
     "These servers do not report what becomes of it; you hear no more unless they refuse it.",
 )
-DELIVERED = Kind(
+DELIVERED = LetterKind(
     "delivered",
     "SUCCESS",
     "2",
@@ -96,7 +93,7 @@ DELIVERED = Kind(
     "Your message was delivered to:",
     "This does not say that it was read.",
 )
-EXPANDED = Kind(
+EXPANDED = LetterKind(
     "expanded",
     "SUCCESS",
     "2",
@@ -123,7 +120,7 @@ class Occasion:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Letter:
     """A letter: its text, and whether its own header or addresses need SMTPUTF8."""
 
     octets: bytes
@@ -135,7 +132,7 @@ class Report:
         return not self.octets.isascii()
 
 
-def wanted(kind: Kind, message: QueuedMessage, replies: Replies) -> dict[int, PeerReply]:
+def wanted(kind: LetterKind, message: QueuedMessage, replies: Replies) -> dict[int, PeerReply]:
     """
     Return the replies of those recipients about whom the sender wants such a letter.
 
@@ -155,13 +152,13 @@ def _wants(notify: str, kind: str) -> bool:
     return kind in notify.upper().split(",") if notify else kind != "SUCCESS"
 
 
-def returns_whole(kind: Kind, message: QueuedMessage) -> bool:
+def returns_whole(kind: LetterKind, message: QueuedMessage) -> bool:
     """Return whether a letter has the whole message (RFC 3461 §4.3): it may be the only copy."""
     full = kind is NOT_FORWARDED or (kind is FAILED and message.ret.upper() == "FULL")
     return full and message.octets < WHOLE and not message.requiretls  # RFC 8689 §5
 
 
-def write(kind: Kind, message: QueuedMessage, replies: Replies, occasion: Occasion) -> Report:
+def write(kind: LetterKind, message: QueuedMessage, replies: Replies, occasion: Occasion) -> Letter:
     """Write a letter about the recipients that have a reply."""
     status = _status_part(kind, message, replies, occasion)
     parts = [
@@ -174,11 +171,11 @@ def write(kind: Kind, message: QueuedMessage, replies: Replies, occasion: Occasi
     body += b"--=_%s--\r\n" % digest.encode()
     header = _header(kind, message, occasion, digest, eight_bit=not body.isascii())
     utf8 = not (header.isascii() and status.isascii())
-    return Report(header + b"\r\n" + body, utf8)
+    return Letter(header + b"\r\n" + body, utf8)
 
 
 def _header(
-    kind: Kind, message: QueuedMessage, occasion: Occasion, digest: str, *, eight_bit: bool
+    kind: LetterKind, message: QueuedMessage, occasion: Occasion, digest: str, *, eight_bit: bool
 ) -> bytes:
     host = occasion.hostname
     lines = [
@@ -213,7 +210,7 @@ def _named(text: bytes, name: str) -> str:
 # -- for people ------------------------------------------------------------------------
 
 
-def _words(kind: Kind, message: QueuedMessage, replies: Replies, occasion: Occasion) -> bytes:
+def _words(kind: LetterKind, message: QueuedMessage, replies: Replies, occasion: Occasion) -> bytes:
     lines = [f"This is the mail server {occasion.hostname}.", "", kind.before, ""]
     for index in list(replies)[:NAMED]:
         recipient, reply = message.recipients[index], replies[index]
@@ -253,7 +250,9 @@ def _hidden(recipient: QueuedRecipient) -> bool:
 # -- for programs ----------------------------------------------------------------------
 
 
-def _status_part(kind: Kind, message: QueuedMessage, replies: Replies, occasion: Occasion) -> bytes:
+def _status_part(
+    kind: LetterKind, message: QueuedMessage, replies: Replies, occasion: Occasion
+) -> bytes:
     """The delivery-status part (RFC 3464 §2)."""
     lines = [f"Reporting-MTA: dns; {occasion.hostname}"]
     if envid := _envid(message.envid):
@@ -265,7 +264,7 @@ def _status_part(kind: Kind, message: QueuedMessage, replies: Replies, occasion:
 
 
 def _recipient_fields(
-    kind: Kind, recipient: QueuedRecipient, reply: PeerReply, occasion: Occasion
+    kind: LetterKind, recipient: QueuedRecipient, reply: PeerReply, occasion: Occasion
 ) -> list[str]:
     """The fields about one recipient (RFC 3464 §2.3)."""
     lines = []
@@ -296,7 +295,7 @@ def _code(reply: PeerReply) -> str:
     return f"{reply.code or ''} {status}".strip()
 
 
-def _status(kind: Kind, reply: PeerReply) -> str:
+def _status(kind: LetterKind, reply: PeerReply) -> str:
     """
     The status code; of a message that expired, 4.4.7, as no server has refused it.
 
@@ -370,10 +369,8 @@ def _field(text: bytes, name: str) -> str:
 def _decoded(value: str) -> str:
     """A header field for people: its encoded words (RFC 2047) are decoded."""
     value = value[: FIELD * 4]
-    try:
+    with suppress(HeaderParseError, LookupError, ValueError):
         value = str(make_header(decode_header(value)))
-    except (HeaderParseError, LookupError, ValueError):
-        pass
     return _clean(value, FIELD)
 
 

@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from postoffice.pop3 import client_states as states
-from postoffice.pop3.client_commands import CAPA, Command, Ended, Event, Piece
-from postoffice.pop3.client_options import WINDOW, Capabilities, ClientOptions
+from postoffice.pop3.client_commands import CAPA, Command, Ended, Event, TextPiece
+from postoffice.pop3.client_options import WINDOW, Capabilities, POP3ClientOptions
 from postoffice.pop3.client_reply import (
     COMMAND,
     END,
@@ -30,9 +30,9 @@ from postoffice.pop3.client_reply import (
     Secrets,
     failure,
 )
-from postoffice.pop3.client_states import State
 from postoffice.protocol import client_sasl
 from postoffice.protocol.client_sasl import NotProved
+from postoffice.protocol.client_state import ClientState
 from postoffice.protocol.wire import BareLineEnd, LineReader, LineTooLong, UnjudgedReader
 
 #: Octets of a reply's line with its CRLF; RFC 2449 §4 allows 512.
@@ -57,7 +57,7 @@ class POP3ClientSession:
     ``offers`` is what the server offers; ``heard`` grows with each reply and each 16 KiB of text.
     """
 
-    def __init__(self, options: ClientOptions) -> None:
+    def __init__(self, options: POP3ClientOptions) -> None:
         self.options = options
         self.offers = Capabilities()
         self._secrets = Secrets(options.password)
@@ -183,7 +183,7 @@ class POP3ClientSession:
             self._fail(self._own(f"The reply to {command.verb} has over {command.most} octets"))
             return False
         if text:
-            self._tell(Piece(command, text))
+            self._tell(TextPiece(command, text))
         if reader.ended:
             self._text = None
             self._lines.receive(rest)
@@ -199,7 +199,7 @@ class POP3ClientSession:
         else:
             self._end(answer)
 
-    def _tell(self, piece: Piece) -> None:
+    def _tell(self, piece: TextPiece) -> None:
         if piece.command is CAPA:
             self._capa.append(piece.octets)
         else:
@@ -357,19 +357,19 @@ class POP3ClientSession:
         self._text = self._exchange = None
 
     #: The table of the protocol.
-    STATES: ClassVar[Mapping[str, State]] = {
-        states.GREETING: State(GREETING, 120, _take_greeting),
-        states.CAPA: State(GREETING, 120, _take_command),
-        states.STLS: State(TLS, 120, _take_stls),
-        states.HANDSHAKE: State(TLS, 120, _take_unasked),
-        states.USER: State(LOGIN, 120, _take_user),
-        states.PASS: State(LOGIN, 300, _take_pass),
-        states.AUTH: State(LOGIN, 300, _take_auth),
-        states.READY: State(COMMAND, 0, _take_unasked),
-        states.COMMAND: State(COMMAND, 600, _take_command),
-        states.TEXT: State(COMMAND, 300, _take_unasked),
-        states.QUIT: State(END, 600, _take_quit),
-        states.CLOSED: State(END, 5, _take_unasked),
+    STATES: ClassVar[Mapping[str, ClientState[POP3ClientSession, ClientReply]]] = {
+        states.GREETING: ClientState(GREETING, 120, _take_greeting),
+        states.CAPA: ClientState(GREETING, 120, _take_command),
+        states.STLS: ClientState(TLS, 120, _take_stls),
+        states.HANDSHAKE: ClientState(TLS, 120, _take_unasked),
+        states.USER: ClientState(LOGIN, 120, _take_user),
+        states.PASS: ClientState(LOGIN, 300, _take_pass),
+        states.AUTH: ClientState(LOGIN, 300, _take_auth),
+        states.READY: ClientState(COMMAND, 0, _take_unasked),
+        states.COMMAND: ClientState(COMMAND, 600, _take_command),
+        states.TEXT: ClientState(COMMAND, 300, _take_unasked),
+        states.QUIT: ClientState(END, 600, _take_quit),
+        states.CLOSED: ClientState(END, 5, _take_unasked),
     }
 
 

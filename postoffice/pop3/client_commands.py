@@ -55,7 +55,7 @@ def dele(number: int) -> Command:
     return Command("DELE", number)
 
 
-class Piece(NamedTuple):
+class TextPiece(NamedTuple):
     """The next octets of the text that a command asked for, dot-stuffing undone."""
 
     command: Command
@@ -69,4 +69,4 @@ class Ended(NamedTuple):
     reply: ClientReply
 
 
-Event = Piece | Ended
+Event = TextPiece | Ended

@@ -18,7 +18,7 @@ from postoffice.pop3 import client_states as states
 from postoffice.pop3.client import POP3ClientSession
 from postoffice.pop3.client_commands import LINES_MAXIMUM, LIST, STAT, UIDL, Command, Ended, Event
 from postoffice.pop3.client_listing import Lines, read_lines, read_sizes, read_stat
-from postoffice.pop3.client_options import ClientOptions
+from postoffice.pop3.client_options import POP3ClientOptions
 from postoffice.pop3.client_reply import (
     COMMAND,
     CONNECT,
@@ -61,7 +61,7 @@ class Sizes:
     wrong: list[str]
 
 
-class POP3Connection:
+class POP3ClientConnection:
     """
     A session on a socket.  A context manager, which closes the socket.
 
@@ -83,7 +83,7 @@ class POP3Connection:
         self._context: ssl.SSLContext | None = None
         self._aborted = False
         self.session = POP3ClientSession(
-            ClientOptions(
+            POP3ClientOptions(
                 login=login,
                 password=password,
                 stls=server.stls,
@@ -288,7 +288,7 @@ def try_login(server: POP3Server, login: str, password: str) -> ClientReply:
     The reply is +OK if the password is right.  Else ``wrong_password``, ``knows_password`` and
     ``temporary`` say what it means; also a connection that failed is such a reply.
     """
-    with POP3Connection(server, login, password) as connection:
+    with POP3ClientConnection(server, login, password) as connection:
         try:
             connection.connect()
         except POP3Failed as failed:

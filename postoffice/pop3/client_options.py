@@ -13,7 +13,7 @@ WINDOW = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClientOptions:
+class POP3ClientOptions:
     """
     Who logs in, and how.
 

@@ -20,7 +20,7 @@ class POP3Limits:
 
 
 @dataclass(frozen=True)
-class SessionOptions(Link):
+class POP3Options(Link):
     """
     What the session offers to this client on its present connection.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from postoffice.model.listing import Entry, Listing
-from postoffice.pop3.options import SessionOptions
+from postoffice.pop3.options import POP3Options
 from postoffice.protocol.questions import Question, Secure
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.protocol.scram import Salt
@@ -17,11 +17,11 @@ class Entered(NamedTuple):
     """The maildrop is open and locked; the session goes on with these options."""
 
     listing: Listing
-    options: SessionOptions
+    options: POP3Options
 
 
 @dataclass(slots=True)
-class Announce(Question[SessionOptions]):
+class Announce(Question[POP3Options]):
     """What does CAPA announce before a login?"""
 
 
@@ -66,4 +66,4 @@ class Update(Question[int]):
 
 
 POP3Question = Secure | SaltOf | Prove | Announce | Enter | Fetch | More | Enough | Update
-Answer = SessionOptions | Salt | Entered | Sequence[bytes] | bytes | int | None
+Answer = POP3Options | Salt | Entered | Sequence[bytes] | bytes | int | None

@@ -21,10 +21,10 @@ from postoffice.pop3.arguments import (
     user_name,
 )
 from postoffice.pop3.languages import DEFAULT, LANGUAGES, chosen, translated
-from postoffice.pop3.options import POP3Limits, SessionOptions
+from postoffice.pop3.options import POP3Limits, POP3Options
 from postoffice.pop3.questions import Announce, Answer, Enter, Entered, POP3Question, Update
 from postoffice.pop3.replies import Replies
-from postoffice.pop3.transaction import Transaction
+from postoffice.pop3.transaction import TransactionState
 from postoffice.protocol.auth_exchange import LINE_MAXIMUM, AuthExchange, Fault
 from postoffice.protocol.line_session import LineSession
 from postoffice.protocol.questions import Secure
@@ -52,12 +52,12 @@ class POP3Session(LineSession[POP3Question, Answer]):
     ``refusals`` keeps refused commands for the log.
     """
 
-    def __init__(self, options: SessionOptions, limits: POP3Limits | None = None) -> None:
+    def __init__(self, options: POP3Options, limits: POP3Limits | None = None) -> None:
         # old clients end a line with LF alone
         super().__init__(LINE_MAXIMUM if options.mechanisms else COMMAND_MAXIMUM, lf=True)
         self.refusals = Refusals(VERBS)
         self.replies = Replies(self._send, self.refusals, self.replied)
-        self.transaction: Transaction = Transaction(
+        self.transaction: TransactionState = TransactionState(
             self.ask, self._send, self.replies, self._break_off
         )
         self.options = options
@@ -275,7 +275,7 @@ class POP3Session(LineSession[POP3Question, Answer]):
         else:
             self._announce(self.options)
 
-    def _announce(self, options: SessionOptions) -> None:
+    def _announce(self, options: POP3Options) -> None:
         self.options = options
         self.replies.ok("what postoffice can do")
         self.replies.say_all(*options.capabilities(inside=self.state == "transaction"))

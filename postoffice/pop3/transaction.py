@@ -19,7 +19,7 @@ from postoffice.protocol.questions import Yield
 SLICE = 1000
 
 
-class Transaction:
+class TransactionState:
     """
     Serves the messages of one session.
 

@@ -33,7 +33,7 @@ FAULT = PeerReply(0, "4.3.0", "internal error of this post office", "connect")
 log = Logger("postoffice")
 
 
-class Connections:
+class SiteConnections:
     """
     Sends what waits at sites.
 
@@ -173,7 +173,7 @@ class Connections:
 class _Worker:
     """One connection to a site; ``item`` is being sent."""
 
-    def __init__(self, connections: Connections, site: Site) -> None:
+    def __init__(self, connections: SiteConnections, site: Site) -> None:
         self.site = site
         self.item: Item | None = None
         self._connections = connections

@@ -26,7 +26,7 @@ FIRST = 2
 WriteLetter = Callable[[QueuedMessage], Awaitable[IDelivery | None]]
 
 
-class Change(NamedTuple):
+class QueueChange(NamedTuple):
     """
     What the store is to keep: recipients that are finished or told, and letters about them.
 
@@ -53,7 +53,7 @@ class ActiveMessage:
     uses: int = 0
     items: set[Item] = field(default_factory=set)
     noted: bool = False
-    changes: list[Change] = field(default_factory=list)
+    changes: list[QueueChange] = field(default_factory=list)
     saving: bool = False
     steps: list[Callable[[], None]] = field(default_factory=list)
 

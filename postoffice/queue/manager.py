@@ -25,7 +25,7 @@ from postoffice.model.hop import PeerReply
 from postoffice.model.queued_message import QueuedMessage
 from postoffice.queue.active_messages import ActiveMessages
 from postoffice.queue.admin import QueueAdmin
-from postoffice.queue.connections import Connections
+from postoffice.queue.connections import SiteConnections
 from postoffice.queue.context import QueueContext
 from postoffice.queue.destinations import (
     ActiveMessage,
@@ -95,7 +95,7 @@ class QueueManager:
             queue, self._rows, self._in_memory, clock=clock, now=now, chance=chance
         )
         self._parked_sites = ParkedSites(self._db, self._rows, self._outcomes, self.pauses, now)
-        self._connections = Connections(
+        self._connections = SiteConnections(
             queue, self._outcomes, self._parked_sites, self._again, clock=clock, now=now
         )
         self._due = Due(

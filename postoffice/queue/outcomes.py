@@ -26,7 +26,7 @@ from postoffice.model.queued_message import QueuedMessage
 from postoffice.outbound import schedule
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.active_messages import ActiveMessages
-from postoffice.queue.destinations import ActiveMessage, Change, Item, WriteLetter
+from postoffice.queue.destinations import ActiveMessage, Item, QueueChange, WriteLetter
 from postoffice.queue.outcome_log import log_replies
 from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.queue_db import ACTIVE, PARKED, PAUSED, Row
@@ -305,7 +305,7 @@ class Outcomes:
         if before.left or not before.done:
             active.message = before.with_marks(done, told)
             noted = [(one, before) for one in letters]
-            self._save_later(active, Change(frozenset(done), frozenset(told), noted))
+            self._save_later(active, QueueChange(frozenset(done), frozenset(told), noted))
 
     def forget(self, active: ActiveMessage, keys: Sequence[tuple[str, str]]) -> None:
         """Remove rows of a message by (name, lane)."""
@@ -321,9 +321,9 @@ class Outcomes:
 
     def remove(self, active: ActiveMessage) -> None:
         """Remove a message of which no recipient is left, as a crash has cut off its end."""
-        self._save_later(active, Change(frozenset(), frozenset(), ()))
+        self._save_later(active, QueueChange(frozenset(), frozenset(), ()))
 
-    def _save_later(self, active: ActiveMessage, change: Change) -> None:
+    def _save_later(self, active: ActiveMessage, change: QueueChange) -> None:
         active.changes.append(change)
         if not active.saving:
             active.saving = True
@@ -355,7 +355,7 @@ class Outcomes:
             self._in_memory.unload_unused(active)
 
     async def _save_all(
-        self, active: ActiveMessage, changes: Sequence[Change], *, whole: bool
+        self, active: ActiveMessage, changes: Sequence[QueueChange], *, whole: bool
     ) -> bool:
         """Save changes together; False if the store cannot take them now."""
         done = frozenset[int]().union(*(one.done for one in changes))

@@ -26,7 +26,7 @@ from postoffice.server.dialer import CONNECT, dial
 from postoffice.server.tcp import keep_alive, send_now
 from postoffice.smtp import client_states as states
 from postoffice.smtp.client import SMTPClientSession
-from postoffice.smtp.client_options import ClientOptions
+from postoffice.smtp.client_options import SMTPClientOptions
 from postoffice.smtp.client_reply import TLS_BROKEN
 from postoffice.util.event_log import EventLogger
 from postoffice.util.maybe_awaitable import at_once
@@ -94,7 +94,7 @@ class ClientConnection(TwistedProtocol):
         self._options = options
         self._clock = options.reactor
         self.session = SMTPClientSession(
-            ClientOptions(
+            SMTPClientOptions(
                 hostname=options.hostname,
                 lmtp=hop.lmtp,
                 level=NONE if hop.is_unix else hop.level,

@@ -34,10 +34,10 @@ from postoffice.outbound.reports import (
     FAILED,
     NOT_FORWARDED,
     RELAYED,
-    Kind,
+    Letter,
+    LetterKind,
     Occasion,
     Replies,
-    Report,
 )
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.policy.chain import PolicyChain
@@ -133,7 +133,7 @@ class OutboundLetters:
 
         Raises PostOfficeError if there is no way to that address.
         """
-        delivery, why = await self._begin(own, to, Report(text, not to.isascii()))
+        delivery, why = await self._begin(own, to, Letter(text, not to.isascii()))
         if delivery is None:
             raise PermanentFailure(why, UNKNOWN_RECIPIENT)
         try:
@@ -163,7 +163,7 @@ class OutboundLetters:
                 message = replace(message, recipients=recipients)
                 await self._commit(kind, message, beginning)
 
-    async def _commit(self, kind: Kind, message: QueuedMessage, beginning: bytes) -> None:
+    async def _commit(self, kind: LetterKind, message: QueuedMessage, beginning: bytes) -> None:
         reply = PeerReply(250, "2.1.5", "delivered", "end")
         replies = dict.fromkeys(range(len(message.recipients)), reply)
         occasion = Occasion(self._context.hostname, self._context.now(), original=beginning)
@@ -172,7 +172,7 @@ class OutboundLetters:
             await delivery.commit()
 
     async def _write(
-        self, kind: Kind, name: str, message: QueuedMessage, replies: Replies, via: str
+        self, kind: LetterKind, name: str, message: QueuedMessage, replies: Replies, via: str
     ) -> IDelivery | None:
         """Write a letter, uncommitted; None if nobody is to be told.  Raises TemporaryFailure."""
         if kind is not NOT_FORWARDED:
@@ -189,7 +189,7 @@ class OutboundLetters:
         return await self._letter(kind, message, replies, occasion)
 
     async def _letter(
-        self, kind: Kind, message: QueuedMessage, replies: Replies, occasion: Occasion
+        self, kind: LetterKind, message: QueuedMessage, replies: Replies, occasion: Occasion
     ) -> IDelivery | None:
         """Begin the delivery of a letter, and log it; None if there is no way to the sender."""
         report = reports.write(kind, message, replies, occasion)
@@ -220,7 +220,7 @@ class OutboundLetters:
             return b""
         return octets
 
-    async def _begin(self, own: str, to: str, report: Report) -> tuple[IDelivery | None, str]:
+    async def _begin(self, own: str, to: str, report: Letter) -> tuple[IDelivery | None, str]:
         """Begin the delivery of a letter, under its own id; or None, and why there is no way."""
         envelope = _envelope(own, report)
         reception = _LetterReception(self._context, SessionInfo(own, SERVICE, Client()))
@@ -235,7 +235,7 @@ class OutboundLetters:
         return await self._begun(envelope, report), ""
 
     async def _begin_for_owner(
-        self, own: str, owner: str, report: Report
+        self, own: str, owner: str, report: Letter
     ) -> tuple[IDelivery | None, str]:
         """The same, into an account's own maildrop, even if that is full."""
         envelope = _envelope(own, report)
@@ -246,7 +246,7 @@ class OutboundLetters:
         envelope.name(address, [replace(one, quota=UNLIMITED) for one in found.accounts])
         return await self._begun(envelope, report), ""
 
-    async def _begun(self, envelope: Envelope, report: Report) -> IDelivery:
+    async def _begun(self, envelope: Envelope, report: Letter) -> IDelivery:
         delivery = await self._context.destination.begin(envelope)
         try:
             signature = self._signature(report) if envelope.queued else b""
@@ -256,7 +256,7 @@ class OutboundLetters:
             raise
         return delivery
 
-    def _signature(self, report: Report) -> bytes:
+    def _signature(self, report: Letter) -> bytes:
         """Sign a letter (DKIM) by the keys of the hostname, or else of the main domain above it."""
         host, main = self._context.hostname.lower(), self._context.postmaster.normal
         keys = self._context.dkim_keys
@@ -270,7 +270,7 @@ class OutboundLetters:
         return signer.fields(signing, self._context.now().timestamp())
 
 
-def _envelope(own: str, report: Report) -> Envelope:
+def _envelope(own: str, report: Letter) -> Envelope:
     return Envelope(
         id=own,
         client=Client(),

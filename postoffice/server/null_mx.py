@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from postoffice.dns.mx_lookup import MXLookup
 from postoffice.model.reply import TAKES_NO_MAIL, Reply
 from postoffice.outbound.mail_hosts import NULL_MX, NoMailHosts
-from postoffice.util.shield import within
+from postoffice.util.shield import with_timeout
 
 #: Seconds for which all recipients of one message wait for the DNS together.
 PATIENCE = 2.0
@@ -40,7 +40,7 @@ class NullMX:
         if self.mx is None:
             return None
         try:
-            await within(patience, self._clock, self.mx.hosts(domain))
+            await with_timeout(patience, self._clock, self.mx.hosts(domain))
         except NoMailHosts as failure:
             return TAKES_NO_MAIL if failure.reply.status == NULL_MX else None
         except TimedOut:

@@ -17,7 +17,7 @@ from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.listing import Entry
 from postoffice.model.log_event import portions
 from postoffice.model.mail_policy import AnnouncedPolicy
-from postoffice.pop3.options import POP3Limits, SessionOptions
+from postoffice.pop3.options import POP3Limits, POP3Options
 from postoffice.pop3.questions import (
     Announce,
     Answer,
@@ -127,7 +127,7 @@ class POP3Connection(LoginConnection[POP3Question, Answer]):
         self._logged_in(mailbox.account.address)
         return Entered(listing, _with_announced(session.options, mailbox.announced))
 
-    async def _announce(self) -> SessionOptions:
+    async def _announce(self) -> POP3Options:
         assert self.session is not None
         assert self.factory.announced is not None
         return _with_announced(self.session.options, await self.factory.announced())
@@ -257,7 +257,7 @@ class POP3Connection(LoginConnection[POP3Question, Answer]):
             super()._hang_up()
 
 
-def _with_announced(options: SessionOptions, announced: AnnouncedPolicy) -> SessionOptions:
+def _with_announced(options: POP3Options, announced: AnnouncedPolicy) -> POP3Options:
     return replace(options, expire=announced.expire, login_delay=announced.login_delay)
 
 
@@ -297,10 +297,10 @@ class POP3Factory(LoginFactory):
     def _connection(self) -> POP3Connection:
         return POP3Connection(self)
 
-    def options(self, client: Client, bindings: Mapping[str, bytes]) -> SessionOptions:
+    def options(self, client: Client, bindings: Mapping[str, bytes]) -> POP3Options:
         """The session options for this client on its present connection."""
         mechanisms = self.login_options.mechanisms
-        return SessionOptions(
+        return POP3Options(
             hostname=self.hostname,
             mechanisms=tuple(name for name in mechanisms if name != "APOP"),
             passwords=self.login_options.takes_passwords(client),

@@ -38,7 +38,7 @@ from postoffice.server.message_log import (
 )
 from postoffice.server.smtp_service import SMTPService
 from postoffice.smtp.header import MessageIDReader
-from postoffice.smtp.options import SessionOptions
+from postoffice.smtp.options import SMTPOptions
 from postoffice.smtp.questions import (
     Abort,
     Answer,
@@ -87,7 +87,7 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
         )
         return SMTPSession(self._options(), self._service.limits)
 
-    def _options(self) -> SessionOptions:
+    def _options(self) -> SMTPOptions:
         return self._service.options(self.client, self._bindings)
 
     def _tls_started(self) -> None:
@@ -203,7 +203,7 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
         self._session_info.fields[:] = self._connect_fields
         return await (await later(self._avatar())).hello()
 
-    def _impersonate(self, question: Impersonate) -> SessionOptions | Reply:
+    def _impersonate(self, question: Impersonate) -> SMTPOptions | Reply:
         """XCLIENT: a trusted relay names the real client.  ConnectionLimits counts the relay."""
         self._relay = self._relay or (self.client, self._connect_fields)
         address = self.client.address if question.address is None else question.address

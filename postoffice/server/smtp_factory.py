@@ -14,7 +14,7 @@ from postoffice.server.listener_options import ListenerOptions
 from postoffice.server.login_connection import LoginFactory, Salts
 from postoffice.server.smtp import SMTPConnection
 from postoffice.server.smtp_service import ServiceProfile
-from postoffice.smtp.options import SessionOptions, SMTPLimits
+from postoffice.smtp.options import SMTPLimits, SMTPOptions
 from postoffice.util.networks import within
 from postoffice.util.token_bucket import TokenBucket
 
@@ -53,10 +53,10 @@ class SMTPFactory(LoginFactory):
     def _connection(self) -> SMTPConnection:
         return SMTPConnection(self, self)
 
-    def options(self, client: Client, bindings: Mapping[str, bytes]) -> SessionOptions:
+    def options(self, client: Client, bindings: Mapping[str, bytes]) -> SMTPOptions:
         """The session options for this client on its present connection."""
         profile = self.profile
-        return SessionOptions(
+        return SMTPOptions(
             hostname=self.hostname,
             lmtp=profile.lmtp,
             submission=profile.submission,

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from postoffice.model.envelope import Client
 from postoffice.server.login_connection import LoginOptions
-from postoffice.smtp.options import SessionOptions, SMTPLimits
+from postoffice.smtp.options import SMTPLimits, SMTPOptions
 from postoffice.util.token_bucket import TokenBucket
 
 
@@ -17,7 +17,7 @@ class ServiceProfile(LoginOptions):
     """
     The settings of one SMTP service.
 
-    ``lmtp``, ``submission`` and ``dsn`` are as in ``SessionOptions``.  ``greeting_delay`` is
+    ``lmtp``, ``submission`` and ``dsn`` are as in ``SMTPOptions``.  ``greeting_delay`` is
     how many seconds a client that is not local waits for the greeting.
     ``judged`` are the stages at which policies are asked (connect, hello, text).
     """
@@ -40,5 +40,5 @@ class SMTPService(Protocol):
     profile: ServiceProfile
     unknown: TokenBucket | None
 
-    def options(self, client: Client, bindings: Mapping[str, bytes]) -> SessionOptions:
+    def options(self, client: Client, bindings: Mapping[str, bytes]) -> SMTPOptions:
         """The session options for this client on its present connection."""

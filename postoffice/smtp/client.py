@@ -17,14 +17,14 @@ from typing import ClassVar
 from postoffice.model.hop import AUTH, NONE, OPPORTUNISTIC, PeerReply, Result, Transaction
 from postoffice.protocol import client_sasl
 from postoffice.protocol.client_sasl import NotProved
+from postoffice.protocol.client_state import ClientState
 from postoffice.protocol.wire import DotWriter
 from postoffice.smtp import client_reply
 from postoffice.smtp import client_states as states
 from postoffice.smtp.client_attempt import Attempt
 from postoffice.smtp.client_commands import Offers
-from postoffice.smtp.client_options import ClientOptions
+from postoffice.smtp.client_options import SMTPClientOptions
 from postoffice.smtp.client_reply import NotAReply, ReplyReader, peer_reply
-from postoffice.smtp.client_states import State
 
 
 class SMTPClientSession:
@@ -40,7 +40,7 @@ class SMTPClientSession:
     ``offers`` is what the server offers; ``heard`` grows with each reply.
     """
 
-    def __init__(self, options: ClientOptions) -> None:
+    def __init__(self, options: SMTPClientOptions) -> None:
         self.options = options
         self.offers = Offers()
         self.failed: PeerReply | None = None
@@ -364,24 +364,24 @@ class SMTPClientSession:
         self._awaited.clear()
         self._exchange = None
 
-    #: The table of the protocol.
-    STATES: ClassVar[Mapping[str, State]] = {
-        states.GREETING: State("greeting", 300, _take_greeting),
-        states.EHLO: State("hello", 300, _take_ehlo),
-        states.HELO: State("hello", 300, _take_helo),
-        states.STARTTLS: State("tls", 300, _take_starttls),
-        states.HANDSHAKE: State("tls", 120, _take_unasked),
-        states.AUTH: State(AUTH, 300, _take_auth),
-        states.READY: State("mail", 0, _take_unasked),
-        states.MAIL: State("mail", 300, _take_mail),
-        states.RCPT: State("rcpt", 300, _take_rcpt),
-        states.DATA: State("data", 120, _take_data),
-        states.TEXT: State("data", 180, _take_unasked),
-        states.END: State("end", 600, _take_end),
-        states.LONE_DOT: State("data", 60, _take_lone_dot),
-        states.RSET: State("end", 20, _take_rset),
-        states.QUIT: State("end", 5, _take_quit),
-        states.CLOSED: State("end", 5, _take_unasked),
+    #: The table of the protocol; the seconds are those of RFC 5321 §4.5.3.2.
+    STATES: ClassVar[Mapping[str, ClientState[SMTPClientSession, PeerReply]]] = {
+        states.GREETING: ClientState("greeting", 300, _take_greeting),
+        states.EHLO: ClientState("hello", 300, _take_ehlo),
+        states.HELO: ClientState("hello", 300, _take_helo),
+        states.STARTTLS: ClientState("tls", 300, _take_starttls),
+        states.HANDSHAKE: ClientState("tls", 120, _take_unasked),
+        states.AUTH: ClientState(AUTH, 300, _take_auth),
+        states.READY: ClientState("mail", 0, _take_unasked),
+        states.MAIL: ClientState("mail", 300, _take_mail),
+        states.RCPT: ClientState("rcpt", 300, _take_rcpt),
+        states.DATA: ClientState("data", 120, _take_data),
+        states.TEXT: ClientState("data", 180, _take_unasked),
+        states.END: ClientState("end", 600, _take_end),
+        states.LONE_DOT: ClientState("data", 60, _take_lone_dot),
+        states.RSET: ClientState("end", 20, _take_rset),
+        states.QUIT: ClientState("end", 5, _take_quit),
+        states.CLOSED: ClientState("end", 5, _take_unasked),
     }
 
 

@@ -10,7 +10,7 @@ from postoffice.protocol import client_sasl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClientOptions:
+class SMTPClientOptions:
     """
     Who we are, and what we want of the server.
 

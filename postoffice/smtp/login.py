@@ -10,7 +10,7 @@ from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import Reply
 from postoffice.protocol.auth_exchange import AuthExchange, Fault
 from postoffice.protocol.line_session import Ask
-from postoffice.smtp.options import ErrorCounts, SessionOptions
+from postoffice.smtp.options import ErrorCounts, SMTPOptions
 from postoffice.smtp.questions import Enter
 
 #: The replies to the faults of a client in an AUTH exchange.
@@ -34,7 +34,7 @@ class Login:
     end: Callable[[Reply], None]
     counts: ErrorCounts
 
-    def exchange(self, argument: str, options: SessionOptions) -> tuple[AuthExchange, bytes | None]:
+    def exchange(self, argument: str, options: SMTPOptions) -> tuple[AuthExchange, bytes | None]:
         """The exchange of an AUTH command, and its initial response.  Raises PostOfficeError."""
         mechanism, _, initial = argument.partition(" ")
         if not options.passwords:

@@ -87,7 +87,7 @@ class ErrorCounts:
 
 
 @dataclass(frozen=True)
-class SessionOptions(Link):
+class SMTPOptions(Link):
     """
     What the session offers to this client on its present connection.
 

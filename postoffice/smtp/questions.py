@@ -11,7 +11,7 @@ from postoffice.model.reply import Reply
 from postoffice.protocol.questions import Question, Secure
 from postoffice.protocol.sasl import Prove, SaltOf
 from postoffice.protocol.scram import Salt
-from postoffice.smtp.options import SessionOptions
+from postoffice.smtp.options import SMTPOptions
 
 
 @dataclass(slots=True)
@@ -32,8 +32,8 @@ class Enter(Question[None]):
 
 
 @dataclass(slots=True)
-class Impersonate(Question[SessionOptions]):
-    """XCLIENT: this is the real client.  Its SessionOptions."""
+class Impersonate(Question[SMTPOptions]):
+    """XCLIENT: this is the real client.  Its SMTPOptions."""
 
     address: str | None
     port: int
@@ -104,4 +104,4 @@ class Abort(Question[None]):
 ClientQuestion = Connect | Hello | Secure | SaltOf | Prove | Enter | Impersonate | Pause
 MessageQuestion = Mail | Recipient | Begin | Text | End | Abort
 SMTPQuestion = ClientQuestion | MessageQuestion
-Answer = Reply | Sequence[Reply] | Salt | SessionOptions | None
+Answer = Reply | Sequence[Reply] | Salt | SMTPOptions | None

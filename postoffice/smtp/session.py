@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from postoffice.model import reply
 from postoffice.model.errors import PostOfficeError
@@ -22,9 +22,9 @@ from postoffice.protocol.refusals import Refusals
 from postoffice.protocol.wire import BareLineEnd, LineTooLong, TextReader, is_request
 from postoffice.smtp import grammar, questions
 from postoffice.smtp.login import Login
-from postoffice.smtp.options import ErrorCounts, SessionOptions, SMTPLimits
+from postoffice.smtp.options import ErrorCounts, SMTPLimits, SMTPOptions
 from postoffice.smtp.questions import Answer, Mail, SMTPQuestion
-from postoffice.smtp.transaction import Transaction
+from postoffice.smtp.transaction import MailTransaction
 
 
 class SMTPSession(LineSession[SMTPQuestion, Answer]):
@@ -37,7 +37,7 @@ class SMTPSession(LineSession[SMTPQuestion, Answer]):
 
     _output_quantum: ClassVar[int] = 8 << 10  # a few milliseconds of work
 
-    def __init__(self, options: SessionOptions, limits: SMTPLimits) -> None:
+    def __init__(self, options: SMTPOptions, limits: SMTPLimits) -> None:
         super().__init__(LINE_MAXIMUM if options.mechanisms else grammar.COMMAND_MAXIMUM)
         self.options = options
         self.refusals = Refusals(self.COMMANDS)
@@ -45,7 +45,7 @@ class SMTPSession(LineSession[SMTPQuestion, Answer]):
         self._limits = limits
         self._counts = ErrorCounts(limits)
         self._exchange: AuthExchange | None = None
-        self._transaction = Transaction(limits, options.lmtp)
+        self._transaction = MailTransaction(limits, options.lmtp)
         self._reset()
         self._ask(questions.Connect(), self._answered_connect)
 
@@ -120,7 +120,7 @@ class SMTPSession(LineSession[SMTPQuestion, Answer]):
             return False
         return self._read_line()
 
-    def _read_text(self, text: Transaction) -> bool:
+    def _read_text(self, text: MailTransaction) -> bool:
         """Pass on more of a text; after a refusal nothing more is passed on."""
         refused = text.refusal is not None
         octets = text.read(self._lines)
@@ -279,7 +279,7 @@ class SMTPSession(LineSession[SMTPQuestion, Answer]):
         """End the transaction, if there is one (§4.1.1.5)."""
         if self.in_message:
             self._tell(questions.Abort())
-        self._transaction = Transaction(self._limits, self.options.lmtp)
+        self._transaction = MailTransaction(self._limits, self.options.lmtp)
 
     def _rset(self, argument: str) -> None:
         self._end_transaction()
@@ -326,7 +326,7 @@ class SMTPSession(LineSession[SMTPQuestion, Answer]):
     def _answered_secure(self, answer: Reply | None) -> None:
         self.upgrading = self._reply(answer or reply.READY_FOR_TLS)
 
-    def _answered_impersonate(self, answer: Reply | SessionOptions) -> None:
+    def _answered_impersonate(self, answer: Reply | SMTPOptions) -> None:
         if isinstance(answer, Reply):
             return self._refuse(answer)
         self.options = answer
@@ -367,7 +367,7 @@ class SMTPSession(LineSession[SMTPQuestion, Answer]):
     def _finish(self, said: Reply | Sequence[Reply]) -> None:
         """End the transaction with this reply; over LMTP with one for each recipient."""
         replies = self._transaction.replies(said)
-        self._transaction = Transaction(self._limits, self.options.lmtp)
+        self._transaction = MailTransaction(self._limits, self.options.lmtp)
         self.progress += 1
         if any(one.positive for one in replies):
             self.taken += 1
@@ -380,7 +380,7 @@ class SMTPSession(LineSession[SMTPQuestion, Answer]):
                 self._then(partial(self._say, one))
 
     #: Every command and its method; each method checks the order of commands (§4.1.4).
-    COMMANDS: ClassVar[Mapping[str, Callable[[Any, str], None]]] = {
+    COMMANDS: ClassVar[Mapping[str, Callable[[SMTPSession, str], None]]] = {
         "EHLO": _ehlo,
         "HELO": _helo,
         "LHLO": _ehlo,

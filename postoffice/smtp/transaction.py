@@ -18,7 +18,7 @@ HOPS_MAXIMUM = 100
 
 
 @dataclass(slots=True)
-class Transaction:
+class MailTransaction:
     """
     How far the client has come with a message; each message has a new one.
 

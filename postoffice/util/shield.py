@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from types import CoroutineType
-from typing import Any, Protocol, TypeVar, TypeVarTuple
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as TimedOut
@@ -16,7 +16,7 @@ Args = TypeVarTuple("Args")
 
 
 def start_work(awaitable: Awaitable[T]) -> Deferred[T]:
-    """Turn an executor's awaitable into a Deferred that several callers can wait for."""
+    """Start what an awaitable does; return a Deferred of its result, for several callers."""
     if isinstance(awaitable, Deferred):
         return awaitable
     if isinstance(awaitable, CoroutineType):
@@ -55,14 +55,14 @@ async def shield(work: Deferred[T], give_back: Callable[[T], object] | None = No
         raise
 
 
-async def within(seconds: float, clock: IReactorTime, work: Coroutine[Any, Any, T]) -> T:
+async def with_timeout(seconds: float, clock: IReactorTime, work: Awaitable[T]) -> T:
     """
-    Wait so long for a coroutine, then cancel it.
+    Wait so many seconds for work, then cancel it.
 
-    Raises TimeoutError of Twisted then, even if the coroutine goes on.
+    Raises Twisted's TimeoutError then, even if the work goes on.
     """
-    working = Deferred.fromCoroutine(work)
-    waiting = Deferred.fromCoroutine(shield(working))
+    working = start_work(work)
+    waiting = start_work(shield(working))
     waiting.addTimeout(seconds, clock)
     try:
         return await waiting

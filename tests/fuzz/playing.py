@@ -21,7 +21,7 @@ from postoffice.pop3 import client_commands as pop3_commands
 from postoffice.pop3 import options as pop3_terms
 from postoffice.pop3.client import POP3ClientSession
 from postoffice.pop3.client_listing import read_lines, read_sizes
-from postoffice.pop3.client_options import ClientOptions as POP3ClientOptions
+from postoffice.pop3.client_options import POP3ClientOptions
 from postoffice.pop3.questions import Entered
 from postoffice.pop3.session import POP3Session
 from postoffice.protocol import sasl
@@ -30,20 +30,20 @@ from postoffice.protocol.proxy import NotProxied, ProxyReader
 from postoffice.protocol.questions import Yield
 from postoffice.protocol.scram import Salt
 from postoffice.smtp.client import SMTPClientSession
-from postoffice.smtp.client_options import ClientOptions
-from postoffice.smtp.options import SessionOptions, SMTPLimits
+from postoffice.smtp.client_options import SMTPClientOptions
+from postoffice.smtp.options import SMTPLimits, SMTPOptions
 from postoffice.smtp.questions import Abort, Impersonate, Pause, Text
 from postoffice.smtp.session import SMTPSession
 from postoffice.testing import cut
 
 LIMITS = SMTPLimits(message_size=500, recipients=3, text_line=60, errors=12, tarpit=1, commands=30)
-SMTP = SessionOptions("mail.example.net", starttls=True, xclient=True)
+SMTP = SMTPOptions("mail.example.net", starttls=True, xclient=True)
 MECHANISMS = ("SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "LOGIN")
 SUBMISSION = replace(SMTP, submission=True, dsn=True, mechanisms=MECHANISMS, passwords=True)
 SECURE = replace(SUBMISSION, encrypted=True, starttls=False, bindings={"tls-exporter": b"x" * 32})
-LMTP = SessionOptions("mail.example.net", lmtp=True, dsn=True)
+LMTP = SMTPOptions("mail.example.net", lmtp=True, dsn=True)
 TERMS = (SMTP, SUBMISSION, SECURE, LMTP)
-OPEN = pop3_terms.SessionOptions(passwords=True, mechanisms=sasl.MECHANISMS)
+OPEN = pop3_terms.POP3Options(passwords=True, mechanisms=sasl.MECHANISMS)
 POP3 = (
     OPEN,
     replace(OPEN, stamp="<stamp@mail.example.net>"),
@@ -61,7 +61,7 @@ def without_lots() -> None:
 class Play:
     """One session, its questions answered in a fixed way, which depends on the question only."""
 
-    def __init__(self, options: SessionOptions):
+    def __init__(self, options: SMTPOptions):
         self.options = options
         self.session = SMTPSession(options, LIMITS)
         self.said = b""
@@ -192,7 +192,7 @@ def exchanges(octets: bytes) -> None:
 class PlayPOP3:
     """One POP3 session, its questions answered in a fixed way, which depends on the question."""
 
-    def __init__(self, options: pop3_terms.SessionOptions):
+    def __init__(self, options: pop3_terms.POP3Options):
         self.session = POP3Session(options)
         self.said = b""
         self.asked = []
@@ -268,10 +268,10 @@ def message(octets: bytes) -> None:
 
 
 CLIENTS = (
-    ClientOptions(hostname="mail.example.net", nonce=lambda: "nonce"),
-    ClientOptions(hostname="mail.example.net", level="encrypt", login="joe", password="x"),
-    ClientOptions(hostname="mail.example.net", level="none", login="joe", password="x"),
-    ClientOptions(hostname="mail.example.net", level="none", lmtp=True),
+    SMTPClientOptions(hostname="mail.example.net", nonce=lambda: "nonce"),
+    SMTPClientOptions(hostname="mail.example.net", level="encrypt", login="joe", password="x"),
+    SMTPClientOptions(hostname="mail.example.net", level="none", login="joe", password="x"),
+    SMTPClientOptions(hostname="mail.example.net", level="none", lmtp=True),
 )
 SENT = [
     Transaction(
@@ -293,7 +293,7 @@ SENT = [
 class PlayClient:
     """A client's session, which does at once what is its own to do."""
 
-    def __init__(self, options: ClientOptions):
+    def __init__(self, options: SMTPClientOptions):
         self.session = SMTPClientSession(options)
         self.left = list(SENT)
         self.said = b""
@@ -367,7 +367,7 @@ class PlayPOP3Client:
             session.ask(self.left.pop(0))
         self.said += session.take_output()
         for event in session.take_events():
-            if isinstance(event, pop3_commands.Piece):
+            if isinstance(event, pop3_commands.TextPiece):
                 self.texts[event.command] = self.texts.get(event.command, b"") + event.octets
             else:
                 self.ended.append(event)

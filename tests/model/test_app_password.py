@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.model.app_password import AppPassword, within
+from postoffice.model.app_password import AppPassword, allowed_from
 
 NOW = 1_800_000_000.0
 
@@ -67,7 +67,7 @@ def test_its_secrets_are_not_shown():
 
 
 def test_a_client_on_a_unix_socket_is_in_no_network_but_local():
-    assert not within("", ["0.0.0.0/0", "::/0"])
-    assert within("", ["192.0.2.0/24", "local"])
-    assert within("192.0.2.7", ["local", "192.0.2.0/24"])
-    assert not within("127.0.0.1", ["local"])
+    assert not allowed_from("", ["0.0.0.0/0", "::/0"])
+    assert allowed_from("", ["192.0.2.0/24", "local"])
+    assert allowed_from("192.0.2.7", ["local", "192.0.2.0/24"])
+    assert not allowed_from("127.0.0.1", ["local"])

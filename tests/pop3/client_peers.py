@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from postoffice.pop3.client import POP3ClientSession
-from postoffice.pop3.client_commands import Ended, Piece
-from postoffice.pop3.client_options import ClientOptions
+from postoffice.pop3.client_commands import Ended, TextPiece
+from postoffice.pop3.client_options import POP3ClientOptions
 from postoffice.pop3.client_states import HANDSHAKE
 
-OPTIONS = ClientOptions(login="joe", password="x", passwords=True, nonce=lambda: "nonce")
+OPTIONS = POP3ClientOptions(login="joe", password="x", passwords=True, nonce=lambda: "nonce")
 GREETING = b"+OK ready\r\n"
 CAPA = b"+OK\r\nUSER\r\nUIDL\r\nTOP\r\nPIPELINING\r\n.\r\n"
 NO_CAPA = b"-ERR what?\r\n"
@@ -58,16 +58,16 @@ class Client:
         self.said += session.take_output()
         for event in session.take_events():
             last = self.events[-1] if self.events else None
-            if isinstance(event, Piece) and isinstance(last, Piece):
+            if isinstance(event, TextPiece) and isinstance(last, TextPiece):
                 assert last.command == event.command
-                self.events[-1] = Piece(event.command, last.octets + event.octets)
+                self.events[-1] = TextPiece(event.command, last.octets + event.octets)
             else:
                 self.events.append(event)
 
     @property
     def texts(self):
         """The texts that arrived, whole or not."""
-        return [event.octets for event in self.events if isinstance(event, Piece)]
+        return [event.octets for event in self.events if isinstance(event, TextPiece)]
 
     @property
     def replies(self):

@@ -6,14 +6,14 @@ from postoffice.model.errors import (
     LoginRefused,
 )
 from postoffice.model.listing import Entry, Listing
-from postoffice.pop3.options import SessionOptions
+from postoffice.pop3.options import POP3Options
 from postoffice.pop3.questions import Announce, Enter, Entered, Fetch, More, Update
 from postoffice.pop3.session import POP3Session
 from postoffice.protocol.sasl import PasswordClaim, Prove
 
 TEXTS = [b"A: 1\r\n\r\none\r\n.dot\r\nthree\r\n", b"A: 2\r\n\r\n", b"\r\n" * 50, b""]
 #: A local link, and a password as it is.
-CLEAR = SessionOptions(passwords=True, mechanisms=("PLAIN", "LOGIN"))
+CLEAR = POP3Options(passwords=True, mechanisms=("PLAIN", "LOGIN"))
 
 
 class Drop:

@@ -11,7 +11,7 @@ from postoffice.model.errors import (
     LoginRefused,
 )
 from postoffice.model.listing import Entry, Listing
-from postoffice.pop3.options import SessionOptions
+from postoffice.pop3.options import POP3Options
 from postoffice.pop3.questions import Enter, Entered, Update
 from postoffice.pop3.session import POP3Session
 from postoffice.protocol import sasl
@@ -30,7 +30,7 @@ WORD, SHARED, TOKEN = b"secret word", b"a secret of its own", b"a.token"
 KEYS = derive(WORD, b"salt", 4096)
 STAMP = "<1896.697170952@mail.example.net>"
 BINDINGS = {"tls-exporter": b"e" * 32}
-OPEN = SessionOptions("mail.example.net", mechanisms=sasl.MECHANISMS, passwords=True)
+OPEN = POP3Options("mail.example.net", mechanisms=sasl.MECHANISMS, passwords=True)
 STAMPED = replace(OPEN, stamp=STAMP)
 IN = b"+OK 2 messages (30 octets)\r\n"
 AUTH = b"-ERR [AUTH] wrong name or password\r\n"

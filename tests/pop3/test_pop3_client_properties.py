@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.pop3.client_commands import LIST, STAT, UIDL, Ended, Piece, retr, top
+from postoffice.pop3.client_commands import LIST, STAT, UIDL, Ended, TextPiece, retr, top
 from postoffice.pop3.client_listing import read_lines, read_sizes, read_stat
 from postoffice.protocol.wire import DotWriter
 from postoffice.testing import cut
@@ -54,7 +54,9 @@ def test_texts_arrive_as_they_were_sent(texts, places):
     client.hear(*cut(said, places))
     assert len(client.replies) == len(texts)
     whole = {
-        event.command.number: event.octets for event in client.events if isinstance(event, Piece)
+        event.command.number: event.octets
+        for event in client.events
+        if isinstance(event, TextPiece)
     }
     for n, text in enumerate(texts, 1):
         sent = text if not text or text.endswith(b"\r\n") else text + b"\r\n"

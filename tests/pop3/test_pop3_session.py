@@ -15,7 +15,7 @@ from postoffice.model.errors import (
     TemporaryFailure,
 )
 from postoffice.model.listing import Entry
-from postoffice.pop3.options import POP3Limits, SessionOptions
+from postoffice.pop3.options import POP3Limits, POP3Options
 from postoffice.pop3.questions import Announce, Enough, Fetch, More, Update
 from postoffice.pop3.session import (
     ANYWHERE,
@@ -76,7 +76,7 @@ def test_what_is_not_known_of_a_stranger_is_asked_each_time_it_must_be_told():
 
 
 def test_passwords_are_not_taken_on_a_link_that_others_hear():
-    drop = Drop(options=SessionOptions())
+    drop = Drop(options=POP3Options())
     assert b"USER" not in drop.hear(b"CAPA\r\n").splitlines()
     assert drop.hear(b"USER joe\r\n").startswith(b"-ERR [SYS/PERM]")
     assert drop.hear(b"PASS secret word\r\n").startswith(b"-ERR [SYS/PERM]")

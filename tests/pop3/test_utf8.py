@@ -12,14 +12,14 @@ from postoffice.model.errors import LoginRefused, MaildropLocked, PermanentFailu
 from postoffice.model.listing import Entry, Listing
 from postoffice.model.reply import Reply
 from postoffice.pop3.languages import LANGUAGES
-from postoffice.pop3.options import SessionOptions
+from postoffice.pop3.options import POP3Options
 from postoffice.pop3.questions import Enough, Enter, Entered, Fetch, More, Update
 from postoffice.pop3.session import POP3Session
 from postoffice.protocol.downgrade import size_of_text
 from postoffice.protocol.sasl import APOPClaim, PasswordClaim, Prove
 from postoffice.store.text import normal
 
-CLEAR = SessionOptions(passwords=True, mechanisms=("PLAIN", "LOGIN"))
+CLEAR = POP3Options(passwords=True, mechanisms=("PLAIN", "LOGIN"))
 PLAIN = b"Subject: plain\r\n\r\nbody\r\n"
 INTERNATIONAL = "Subject: Grüße\r\n\r\nüne\r\ntwo\r\n".encode()
 DOWNGRADED = "Subject: =?utf-8?b?R3LDvMOfZQ==?=\r\n\r\nüne\r\ntwo\r\n".encode()
@@ -210,10 +210,10 @@ def test_the_secret_of_apop_is_prepared_or_as_it_was_typed():
 
 def test_stls_comes_before_utf8_and_forgets_the_language():
     """RFC 6856 §2.1; RFC 2595 §4: what was said before was said in clear."""
-    talk = Talk(options=SessionOptions(starttls=True))
+    talk = Talk(options=POP3Options(starttls=True))
     talk.say(b"LANG de")
     assert talk.say(b"UTF8", b"STLS").endswith(b"-ERR STLS kommt vor UTF8\r\n")
-    talk = Talk(options=SessionOptions(starttls=True))
+    talk = Talk(options=POP3Options(starttls=True))
     talk.say(b"LANG de")
     assert talk.say(b"STLS") == b"+OK TLS kann beginnen\r\n"
     talk.session.secured({})

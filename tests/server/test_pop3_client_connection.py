@@ -8,8 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from postoffice.pop3.client_commands import Ended, Piece, dele, retr
-from postoffice.pop3.client_connection import CommandRefused, POP3Connection, POP3Failed, try_login
+from postoffice.pop3.client_commands import Ended, TextPiece, dele, retr
+from postoffice.pop3.client_connection import (
+    CommandRefused,
+    POP3ClientConnection,
+    POP3Failed,
+    try_login,
+)
 from postoffice.pop3.client_url import (
     NO_TLS,
     POP3URL,
@@ -36,7 +41,7 @@ def server_of(old, **how):
 def texts(events):
     found = {}
     for event in events:
-        if isinstance(event, Piece):
+        if isinstance(event, TextPiece):
             found[event.command.number] = found.get(event.command.number, b"") + event.octets
         else:
             assert event.reply.ok
@@ -44,7 +49,10 @@ def texts(events):
 
 
 def test_a_session_from_login_to_quit():
-    with OldServer(list(MESSAGES)) as old, POP3Connection(server_of(old), "ann", "secret") as ours:
+    with (
+        OldServer(list(MESSAGES)) as old,
+        POP3ClientConnection(server_of(old), "ann", "secret") as ours,
+    ):
         ours.connect()
         assert ours.stat() == (2, sum(len(text) for _, text in MESSAGES))
         assert ours.uidls().values == {1: "u1", 2: "u2"}
@@ -65,7 +73,7 @@ def test_many_messages_are_read_as_far_as_there_is_room():
             read.append(n)
             yield retr(n)
 
-    with OldServer(many) as old, POP3Connection(server_of(old), "ann", "secret") as ours:
+    with OldServer(many) as old, POP3ClientConnection(server_of(old), "ann", "secret") as ours:
         ours.connect()
         fetching = ours.fetch(commands())
         first = next(fetching)
@@ -77,7 +85,7 @@ def test_many_messages_are_read_as_far_as_there_is_room():
 
 def test_a_server_without_uidl():
     bare = OldServer(list(MESSAGES), capa=())
-    with bare as old, POP3Connection(server_of(old), "ann", "secret") as ours:
+    with bare as old, POP3ClientConnection(server_of(old), "ann", "secret") as ours:
         assert ours.connect().uidls() is None
 
 
@@ -86,7 +94,7 @@ def test_what_a_server_refuses_is_that_command_only():
         return b"-ERR [SYS/TEMP] not now\r\n" if line == "LIST" else None
 
     refusing = OldServer(list(MESSAGES), fault=fault)
-    with refusing as old, POP3Connection(server_of(old), "ann", "secret") as ours:
+    with refusing as old, POP3ClientConnection(server_of(old), "ann", "secret") as ours:
         ours.connect()
         with pytest.raises(CommandRefused, match="LIST"):
             ours.sizes()
@@ -180,7 +188,7 @@ def test_nobody_listens():
 @pytest.mark.parametrize("where", ["", "CAPA", "PASS secret", "UIDL", "RETR 2"])
 def test_a_server_that_cuts(where):
     cutting = OldServer(list(MESSAGES), fault=lambda _, line: CUT if line == where else None)
-    with cutting as old, POP3Connection(server_of(old), "ann", "secret") as ours:
+    with cutting as old, POP3ClientConnection(server_of(old), "ann", "secret") as ours:
         with pytest.raises(POP3Failed) as failed:
             use(ours)
         assert failed.value.reply.temporary
@@ -205,7 +213,7 @@ def test_octets_that_trickle_do_not_count_as_life():
     trickling = OldServer([], fault=lambda number, line: b"+O")
     with (
         trickling as old,
-        POP3Connection(server_of(old), "ann", "x", clock=times) as ours,
+        POP3ClientConnection(server_of(old), "ann", "x", clock=times) as ours,
         pytest.raises(POP3Failed, match="timed out"),
     ):
         ours.connect()
@@ -220,7 +228,10 @@ def test_a_connection_is_stopped_from_another_thread():
             return b""
         return None
 
-    with OldServer([], fault=fault) as old, POP3Connection(server_of(old), "ann", "secret") as ours:
+    with (
+        OldServer([], fault=fault) as old,
+        POP3ClientConnection(server_of(old), "ann", "secret") as ours,
+    ):
         ours.connect()
         stopper = threading.Thread(target=lambda: (asked.wait(10), ours.abort()))
         stopper.start()

@@ -7,11 +7,11 @@ from dataclasses import replace
 from postoffice.model.hop import Transaction
 from postoffice.model.queued_message import QueuedRecipient
 from postoffice.smtp.client import SMTPClientSession
-from postoffice.smtp.client_options import ClientOptions
+from postoffice.smtp.client_options import SMTPClientOptions
 from postoffice.smtp.client_states import CLOSED, HANDSHAKE, READY
 from postoffice.smtp.client_states import TEXT as WANTS_TEXT
 
-OPTIONS = ClientOptions(hostname="mail.example.net", nonce=lambda: "nonce")
+OPTIONS = SMTPClientOptions(hostname="mail.example.net", nonce=lambda: "nonce")
 TEXT = b"Subject: x\r\n\r\n.dot\r\nlast\r\n"
 EHLO = b"250-mx.example.org\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250 DSN\r\n"
 

@@ -13,7 +13,7 @@ from postoffice.model import reply
 from postoffice.model.errors import LoginRefused
 from postoffice.protocol.sasl import PasswordClaim, SharedClaim
 from postoffice.protocol.scram import Salt, derive
-from postoffice.smtp.options import SessionOptions, SMTPLimits
+from postoffice.smtp.options import SMTPLimits, SMTPOptions
 from postoffice.smtp.questions import Connect, Hello, Prove, Text
 from postoffice.smtp.session import SMTPSession
 
@@ -47,7 +47,7 @@ class Office:
     """
 
     def __init__(self, *, limits=None, answers=None, **options):
-        options = SessionOptions("mail.example.net", **options)
+        options = SMTPOptions("mail.example.net", **options)
         self.session = SMTPSession(options, replace(LIMITS, **(limits or {})))
         self.answers = {
             "Mail": reply.SENDER_OK,

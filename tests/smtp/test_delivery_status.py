@@ -14,11 +14,11 @@ from postoffice.model.envelope import DeliveryStatus, Notify
 from postoffice.model.errors import PermanentFailure
 from postoffice.protocol import xtext
 from postoffice.smtp.grammar import mail, rcpt
-from postoffice.smtp.options import SessionOptions
+from postoffice.smtp.options import SMTPOptions
 from postoffice.smtp.questions import Mail, Recipient
 
-OF_MAIL = SessionOptions(dsn=True).mail_parameters
-OF_RCPT = SessionOptions(dsn=True).rcpt_parameters
+OF_MAIL = SMTPOptions(dsn=True).mail_parameters
+OF_RCPT = SMTPOptions(dsn=True).rcpt_parameters
 ANN = Address("ann", "example.org")
 
 

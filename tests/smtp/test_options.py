@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from postoffice.smtp.options import SessionOptions, SMTPLimits
+from postoffice.smtp.options import SMTPLimits, SMTPOptions
 
 WORDS = [
     ("SMTP", {}, {"extended": False}),
@@ -27,12 +27,12 @@ WORDS = [
 @pytest.mark.parametrize(("word", "options", "message"), WORDS)
 def test_the_word_for_the_received_field(word, options, message):
     message = {"extended": True, "utf8": False, "login": False} | message
-    assert SessionOptions("mx", **options).protocol(**message) == word
+    assert SMTPOptions("mx", **options).protocol(**message) == word
 
 
 @pytest.mark.parametrize(
     ("recipients", "told"), [(100, 100), (999_999, 999_999), (1_000_000, 999_999)]
 )
 def test_limits_has_room_for_six_digits(recipients, told):
-    keywords = list(SessionOptions("mx").keywords(SMTPLimits(recipients=recipients)))
+    keywords = list(SMTPOptions("mx").keywords(SMTPLimits(recipients=recipients)))
     assert f"LIMITS RCPTMAX={told}" in keywords

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from postoffice.model import reply
 from postoffice.model.reply import Reply
-from postoffice.smtp.options import SessionOptions
+from postoffice.smtp.options import SMTPOptions
 from postoffice.smtp.questions import Abort, Begin, End, Mail, Recipient
 from postoffice.smtp.session import SMTPSession
 from postoffice.testing import cut
@@ -230,7 +230,7 @@ def played(office, kind, parts):
     options = PLAYED[kind]
     client = office(limits=LIMITS, **options)
     client.answers["Recipient"] = recipient
-    client.answers["Impersonate"] = SessionOptions("mail.example.net", **options)
+    client.answers["Impersonate"] = SMTPOptions("mail.example.net", **options)
     client.answers["End"] = lambda asked: reply.OK if len(client.asked) % 3 else reply.TRY_LATER
     said = b"".join(map(client.hear, parts))
     return client, re.sub(rb"(?m)^334 .+$", b"334 \r", said)  # challenges are drawn by lot

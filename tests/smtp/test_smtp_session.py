@@ -13,20 +13,20 @@ from postoffice.model import reply
 from postoffice.model.address import Address
 from postoffice.model.errors import NoSpace, TemporaryFailure
 from postoffice.protocol.wire import OUTPUT_QUANTUM
-from postoffice.smtp.options import SessionOptions, SMTPLimits
+from postoffice.smtp.options import SMTPLimits, SMTPOptions
 from postoffice.smtp.questions import Abort, Begin, End, Hello, Mail, Recipient, Text
 from postoffice.smtp.session import SMTPSession
 from postoffice.testing import cut
 
 LIMITS = SMTPLimits(message_size=10_000, recipients=3, text_line=1000, errors=5)
-TERMS = SessionOptions("mail.example.net")
+TERMS = SMTPOptions("mail.example.net")
 TAKEN = reply.Reply(250, "2.0.0", "Taken")
 
 
 class Office:
     """Answers a session's questions, and remembers them."""
 
-    def __init__(self, limits: SMTPLimits = LIMITS, options: SessionOptions = TERMS, **answers):
+    def __init__(self, limits: SMTPLimits = LIMITS, options: SMTPOptions = TERMS, **answers):
         self.session = SMTPSession(options, limits)
         self.answers = {"Mail": reply.SENDER_OK, "Recipient": reply.RECIPIENT_OK, "End": TAKEN}
         self.answers |= answers

@@ -6,11 +6,11 @@ import pytest
 
 from postoffice.model import reply
 from postoffice.model.reply import Reply
-from postoffice.smtp.options import SessionOptions
+from postoffice.smtp.options import SMTPOptions
 from postoffice.smtp.questions import Abort, Impersonate, Mail
 
 #: The client that the relay speaks for may do other things than the relay.
-THEIRS = SessionOptions("mail.example.net", xclient=True, submission=True)
+THEIRS = SMTPOptions("mail.example.net", xclient=True, submission=True)
 MAIL = b"MAIL FROM:<a@example.org>\r\n"
 
 
@@ -94,7 +94,7 @@ def test_the_session_begins_anew(relay):
 
 def test_the_login_is_forgotten(office, plain):
     login = {"mechanisms": ("PLAIN",), "passwords": True, "submission": True}
-    theirs = SessionOptions("mail.example.net", xclient=True, **login)
+    theirs = SMTPOptions("mail.example.net", xclient=True, **login)
     relay = office.greeted(xclient=True, answers={"Impersonate": theirs}, **login)
     auth = b"AUTH PLAIN " + plain() + b"\r\n"
     assert relay.told(auth + b"XCLIENT ADDR=192.0.2.7\r\n") == ["235 2.7.0", "220"]
@@ -141,7 +141,7 @@ def test_errors_are_counted_on(relay):
 
 
 def test_it_is_there_over_lmtp(office):
-    theirs = SessionOptions("mail.example.net", lmtp=True)
+    theirs = SMTPOptions("mail.example.net", lmtp=True)
     relay = office.greeted(xclient=True, lmtp=True, answers={"Impersonate": theirs})
     assert relay.hear(b"XCLIENT ADDR=192.0.2.7\r\n") == b"220 mail.example.net LMTP postoffice\r\n"
     assert relay.told(b"XCLIENT ADDR=192.0.2.7\r\n") == ["550 5.7.0"], "it may be said once only"
