@@ -166,3 +166,8 @@ def joe(root, store):
     """Joe's folder, made."""
     opened(store)[0].release()
     return root / "example.net" / "joe"
+
+
+@pytest.fixture(params=["journal", "files"])
+def durability(request):
+    return request.param

@@ -1,228 +1,33 @@
-"""The queue of a store on disk: killed at any step, unreadable files, and who does not see it."""
+"""The queue of a store on disk: unreadable files, leftovers; and that it is no maildrop."""
 
 from __future__ import annotations
 
-import errno
-import gc
 import json
 import os
-import signal
-from contextlib import contextmanager
-from datetime import UTC, datetime
 
 import pytest
 from zope.interface.verify import verifyObject
 
 from postoffice.interfaces import IQueueRepair, PurgeCriteria
-from postoffice.model.address import Account, Address, Quota
-from postoffice.model.envelope import Client, Envelope
 from postoffice.model.errors import TemporaryFailure
-from postoffice.model.queued_message import QueuedRecipient
 from postoffice.store import queue_files
 from postoffice.testing import finish
 from tests.store.journaled import (
-    ANN,
     JOE,
-    STEPS,
-    Served,
-    calling_first,
-    dying_before,
-    messages,
     set_aside,
 )
-
-FAR, AWAY = "far@example.org", "away@example.com"
-SMALL, LARGE = b"small\r\n", b"large\r\n" * 2000
+from tests.store.queued import (
+    AWAY,
+    FAR,
+    SMALL,
+    envelope,
+    leftovers,
+    open_files,
+    posted,
+    text_of,
+)
 
 pytestmark = pytest.mark.usefixtures("machine")
-
-
-@pytest.fixture(params=["journal", "files"])
-def durability(request):
-    return request.param
-
-
-def envelope(local=(), remote=(FAR,), sender="ann@example.net") -> Envelope:
-    parsed = Address.parse(sender) if sender else None
-    letter = Envelope("id.1", Client(), sender=parsed)
-    for name in local:
-        letter.name(Address.parse(name), [Account(name, name, quota=Quota(0, 0, "reject"))])
-    for name in remote:
-        letter.name(Address.parse(name), [], [QueuedRecipient(address=name)])
-    return letter
-
-
-def begun(store, letter: Envelope, text: bytes):
-    delivery = finish(store.begin(letter))
-    try:
-        finish(delivery.write(letter.trace("mail.example.net", datetime.now(UTC))))
-        for start in range(0, len(text), 1500):
-            finish(delivery.write(text[start : start + 1500]))
-    except TemporaryFailure:
-        delivery.abort()
-        raise
-    return delivery
-
-
-def posted(store, letter: Envelope, text: bytes = SMALL) -> str:
-    finish(begun(store, letter, text).commit())
-    return finish(store.queue.names())[-1]
-
-
-def text_of(store, name: str) -> bytes:
-    text = finish(store.queue.text(name))
-    octets = b""
-    while piece := finish(text.read()):
-        octets += piece
-    text.close()
-    return octets
-
-
-def leftovers(root) -> list[str]:
-    """What no message needs."""
-    return [
-        str(path.relative_to(root))
-        for folder in ("messages/tmp", "marks/tmp", "intents")
-        for path in root.glob(f".queue/{folder}/*")
-    ]
-
-
-def killed_at(step: int, child, act) -> bool:
-    """Whether a process that acts so was killed before so many steps."""
-
-    def work(parent):
-        dying_before(step)
-        act()
-
-    return child(work).wait() == -signal.SIGKILL
-
-
-# -- killed at any step --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("text", [SMALL, LARGE], ids=["small", "large"])
-def test_whenever_it_is_killed_a_message_is_in_both_or_in_none(tmp_path, child, durability, text):
-    for step in range(1, 1000):
-        root = tmp_path / str(step)
-
-        def act(root=root):
-            posted(Served(root, durability=durability).store, envelope([JOE]), text)
-
-        killed = killed_at(step, child, act)
-        served = Served(root, durability=durability)
-        names = finish(served.store.queue.names())
-        assert all(text_of(served.store, name).endswith(text) for name in names)
-        if durability == "journal":
-            assert len(messages(root)) == len(names)
-        else:  # the queue comes first
-            assert len(messages(root)) <= len(names)
-        assert finish(served.store.queue.usage())[0] == len(names)
-        finish(served.store.sweep())
-        assert leftovers(root) == []
-        served.stop()
-        if not killed:
-            break
-    assert len(names) == 1
-    assert step > 20
-
-
-@pytest.mark.parametrize("whole", [True, False], ids=["whole", "marked"])
-def test_whenever_it_is_killed_a_letter_is_there_once_with_its_mark(
-    tmp_path, child, durability, whole
-):
-    for step in range(1, 1000):
-        root = tmp_path / str(step)
-        first = Served(root, durability=durability)
-        name = posted(first.store, envelope([], [FAR, AWAY]))
-        finish(first.store.queue.finish(name, [], [0], whole=False))
-        first.stop()
-
-        def end(store, name=name):
-            letters = [
-                begun(store, envelope([JOE, ANN], [], ""), SMALL),
-                begun(store, envelope([JOE], [AWAY], ""), LARGE),
-            ]
-            finish(store.queue.finish(name, [0], letters=letters, whole=whole))
-
-        def act(root=root, end=end):
-            end(Served(root, durability=durability).store)
-
-        killed = killed_at(step, child, act)
-        served = Served(root, durability=durability)
-        for _ in range(2):
-            [message] = finish(served.store.queue.read([name]))
-            ended = message is None if whole else message.done == {0}
-            others = [one for one in finish(served.store.queue.names()) if one != name]
-            there = len(messages(root)), len(messages(root, ANN)), len(others)
-            assert there == ((2, 1, 1) if ended else (0, 0, 0)), f"killed before step {step}"
-            if message is not None:
-                assert message.told == {0}
-            finish(served.store.sweep())
-            assert leftovers(root) == []
-            if not ended:
-                end(served.store)  # the next attempt
-        served.stop()
-        if not killed:
-            break
-    assert step > 20
-
-
-def test_whenever_it_is_killed_a_sent_message_is_there_with_its_marks_or_gone(
-    tmp_path, child, durability
-):
-    for step in range(1, 1000):
-        root = tmp_path / str(step)
-        first = Served(root, durability=durability)
-        name = posted(first.store, envelope([], [FAR, AWAY]))
-        finish(first.store.queue.finish(name, [0], whole=False))
-        first.stop()
-
-        def act(root=root, name=name):
-            store = Served(root, durability=durability).store
-            finish(store.queue.finish(name, [1], whole=True))
-
-        killed = killed_at(step, child, act)
-        served = Served(root, durability=durability)
-        [message] = finish(served.store.queue.read([name]))
-        if message is None:
-            assert list(root.glob(".queue/marks/new/*")) == []
-        else:
-            assert message.done == {0}
-        served.stop()
-        if not killed:
-            break
-    assert message is None
-
-
-def test_whenever_it_is_killed_a_message_that_is_set_aside_is_kept(tmp_path, child, durability):
-    for step in range(1, 1000):
-        root = tmp_path / str(step)
-        first = Served(root, durability=durability)
-        name = posted(first.store, envelope([], [FAR, AWAY]))
-        finish(first.store.queue.finish(name, [0], whole=False))
-        first.stop()
-
-        def act(root=root, name=name):
-            store = Served(root, durability=durability).store
-            finish(store.queue.set_aside(name, "it makes us fail"))
-
-        killed = killed_at(step, child, act)
-        served = Served(root, durability=durability)
-        [message] = finish(served.store.queue.read([name]))
-        if message is None:
-            aside = root / ".queue" / "aside" / name
-            assert SMALL in aside.read_bytes()
-            why = json.loads((root / ".queue" / "aside" / f"{name}.why").read_bytes())
-            assert why == {"why": "it makes us fail", "done": [0], "told": []}
-        else:
-            assert message.done == {0}
-        served.stop()
-        if not killed:
-            break
-    assert message is None
-
-
-# -- one odd file costs only itself --------------------------------------------------------
 
 
 def spoil_end(path):
@@ -381,9 +186,6 @@ def test_what_a_store_process_committed_before_it_died_is_told_of(served, durabi
     assert came == finish(one.store.queue.names())
 
 
-# -- it is no maildrop ---------------------------------------------------------------------
-
-
 def test_a_small_text_is_read_at_once_while_the_disk_is_quick(served, monkeypatch):
     one = served()
     small = posted(one.store, envelope())
@@ -461,116 +263,3 @@ def test_repair_tries_again_what_could_not_be_put_there(served, root):
     assert path.exists()
     assert finish(one.store.strays()) == []
     assert finish(one.store.queue.repair()) == []
-
-
-# -- whatever fails ------------------------------------------------------------------------
-
-CALLS = (*STEPS, "open", "pread", "stat", "fstat")
-
-
-@contextmanager
-def failing(step: int, error: int, *, lasting: bool):
-    """The call of this number fails, or all from there on do; yields whether it came to that."""
-    left, failed = [step], []
-    with pytest.MonkeyPatch.context() as patch:
-
-        def count(*args, **named):
-            left[0] -= 1
-            if not left[0] or (lasting and left[0] < 0):
-                failed.append(True)
-                raise OSError(error, os.strerror(error))
-
-        for name in CALLS:
-            calling_first(patch, os, name, count)
-        yield failed
-
-
-def open_files() -> int:
-    gc.collect(0)
-    return len(os.listdir("/proc/self/fd"))
-
-
-def outcome(act) -> bool:
-    """Whether it went well; nothing but a temporary failure is known here."""
-    try:
-        act()
-    except TemporaryFailure:
-        return False
-    return True
-
-
-FAULTS = [(errno.EIO, False), (errno.ENOSPC, True)]
-
-
-@pytest.mark.parametrize("text", [SMALL, LARGE], ids=["small", "large"])
-@pytest.mark.parametrize(("error", "lasting"), FAULTS, ids=["one EIO", "no space for long"])
-def test_whatever_fails_a_message_is_in_both_or_in_none(tmp_path, durability, text, error, lasting):
-    for step in range(1, 1000):
-        served = Served(tmp_path / str(step), durability=durability)
-        store = served.store
-        posted(store, envelope([JOE]))
-        before = open_files()
-        with failing(step, error, lasting=lasting) as failed:
-            well = outcome(lambda store=store: finish(begun(store, envelope([JOE]), text).commit()))
-        names, mail = finish(store.queue.names()), messages(served.root)
-        if well or not lasting:  # what lasts may keep it from being undone
-            assert len(names) == len(mail) == 1 + well, f"call {step}"
-        assert open_files() <= before + 1, f"call {step}"
-        served.checkpoint()
-        posted(store, envelope([JOE]))
-        usage = finish(store.queue.usage())[0]
-        served.stop()
-        again = Served(tmp_path / str(step), durability=durability)
-        now, mail = finish(again.store.queue.names()), messages(served.root)
-        if well or not lasting:
-            assert len(now) == len(mail) == 2 + well, f"call {step}"
-            assert usage == len(now)
-        assert 2 + well <= len(now) <= 3, f"call {step}"
-        assert 2 + well <= len(mail) <= 3, f"call {step}"
-        assert durability == "files" or len(now) == len(mail), f"call {step}"
-        again.stop()
-        if not failed:
-            break
-    assert step > 15
-
-
-@pytest.mark.parametrize("whole", [True, False], ids=["whole", "marked"])
-@pytest.mark.parametrize(("error", "lasting"), FAULTS, ids=["one EIO", "no space for long"])
-def test_whatever_fails_letters_are_there_with_the_end_or_not_at_all(
-    tmp_path, durability, whole, error, lasting
-):
-    for step in range(1, 1000):
-        served = Served(tmp_path / str(step), durability=durability)
-        store = served.store
-        name = posted(store, envelope([], [FAR, AWAY]))
-        before = open_files()
-
-        def end(store=store, name=name):
-            letters = [
-                begun(store, envelope([JOE, ANN], [], ""), SMALL),
-                begun(store, envelope([JOE], [AWAY], ""), LARGE),
-            ]
-            finish(store.queue.finish(name, [0], letters=letters, whole=whole))
-
-        with failing(step, error, lasting=lasting) as failed:
-            well = outcome(end)
-        served.checkpoint()
-        there = len(messages(served.root)), len(messages(served.root, ANN))
-        if well or not lasting:
-            assert there == ((2, 1) if well else (0, 0)), f"call {step}"
-        assert open_files() <= before + 2, f"call {step}"
-        if not well:
-            end()
-        served.stop()
-        again = Served(tmp_path / str(step), durability=durability)
-        names = finish(again.store.queue.names())
-        assert (name in names) is not whole, f"call {step}"
-        there = len(messages(served.root)), len(messages(served.root, ANN)), len(names) + whole
-        if well or not lasting:
-            assert there == (2, 1, 2), f"call {step}"
-        else:  # the first letters may have come after all
-            assert (2, 1, 2) <= there <= (4, 2, 3), f"call {step}"
-        again.stop()
-        if not failed:
-            break
-    assert step > 30
