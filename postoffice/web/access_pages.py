@@ -1,4 +1,4 @@
-"""How an owner gets in: the password, and the app passwords of devices."""
+"""The password of an owner, and the app passwords of devices."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from postoffice.accounts.account_changes import (
 )
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.app_password import PROTOCOLS, AppPassword
-from postoffice.web.context import WebContext
-from postoffice.web.pages import Pages
+from postoffice.web.page_group import PageGroup
 from postoffice.web.routes import OWNER, Route
 from postoffice.web.values import NotServed, Response, redirect
 from postoffice.web.visit import Visit
 
 PASSWORD_PAGE, DEVICES_PAGE = "/password", "/devices"
-#: What may be wrong with a new password, as ``password_rules`` says it.
+#: The faults of a new password, as ``password_rules`` names them; the catalogues translate them.
 FAULTS = (
     "is empty",
     f"has over {password_rules.MAXIMUM} octets",
@@ -34,15 +33,10 @@ FAULTS = (
 )
 
 
-class AccessPages:
+class AccessPages(PageGroup):
     """The pages of the password and of the devices."""
 
-    def __init__(self, context: WebContext, pages: Pages) -> None:
-        self._context = context
-        self._pages = pages
-
     def routes(self) -> Sequence[Route]:
-        """Return the routes."""
         return (
             Route("GET", PASSWORD_PAGE, OWNER, self.password_form),
             Route("POST", PASSWORD_PAGE, OWNER, self.change_password, confirm=PASSWORD_PAGE),
@@ -105,7 +99,7 @@ class AccessPages:
         """List the devices, and show the app password of one that was just made."""
         address, register = visit.owner.address, await self._register(visit)
         found: Sequence[AppPassword] = await self._context.directory.app_passwords(address)
-        used = await self._context.executor.run(self._context.login_history.used, 0.0, address)
+        used = await self._state.executor.run(self._context.login_history.used, 0.0, address)
         last = {method.device: (method, when) for method, when in reversed(used)}
         return self._pages.page(
             visit,
@@ -113,7 +107,7 @@ class AccessPages:
             devices=found,
             last=last,
             made=made,
-            now=self._context.state.now(),
+            now=self._state.now(),
             writable=register is not None,
         )
 
@@ -129,9 +123,7 @@ class AccessPages:
         if protocol not in PROTOCOLS:
             return redirect(DEVICES_PAGE)
         try:
-            password = await add_device(
-                register, self._context.executor, visit.owner, name, protocol
-            )
+            password = await add_device(register, self._state.executor, visit.owner, name, protocol)
         except ChangeRefused:
             text = "There is a device of that name already, or there are too many."
             session.say(visit.text(text), "failed")
@@ -144,9 +136,9 @@ class AccessPages:
         register, name = await self._needed(visit), visit.request.filled("name")
         address = visit.owner.address
         if await register.remove_app_password(address, name):
-            await self._context.executor.run(self._context.login_history.forget, address, name)
+            await self._state.executor.run(self._context.login_history.forget, address, name)
             self._context.note_change(visit, f"device {name!r} removed")
             visit.own_session.say(
-                visit.text("The device was removed; its password is worth nothing.")
+                visit.text("The device was removed; its password no longer works.")
             )
         return redirect(DEVICES_PAGE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.logger import ILogObserver
 from zope.interface import implementer
@@ -40,7 +39,7 @@ class Chart:
         return max(self.counts, default=0)
 
     def bars(self, height: int) -> list[tuple[int, int]]:
-        """The columns that are not empty: their number, and how high they are of ``height``."""
+        """Return number and height of the columns that are not empty; ``height`` is the highest."""
         most = self.most
         return [
             (number, max(2, round(height * count / most)))
@@ -51,7 +50,7 @@ class Chart:
 
 @implementer(ILogObserver)
 class Activity:
-    """Counts events in columns of half an hour; an observer of the log ."""
+    """Counts events in columns of half an hour; an observer of the log."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -59,7 +58,7 @@ class Activity:
         self._column = int(now() // STEP)
         self._counts = {name: deque([0] * COLUMNS, COLUMNS) for name in NAMES}
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
+    def __call__(self, event: Mapping[str, object]) -> None:
         name = event.get("event")
         series = SERIES.get(name) if isinstance(name, str) else None
         if series is not None:
@@ -67,7 +66,7 @@ class Activity:
             self._counts[series][-1] += 1
 
     def chart(self, name: str) -> Chart:
-        """The chart of one of NAMES."""
+        """Return the chart of one of NAMES."""
         self._move_on()
         return Chart(name, tuple(self._counts[name]))
 

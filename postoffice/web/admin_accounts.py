@@ -28,8 +28,7 @@ from postoffice.model.address import (
 )
 from postoffice.model.config_values import SIZE
 from postoffice.model.errors import PostOfficeError
-from postoffice.web.context import WebContext
-from postoffice.web.pages import Pages
+from postoffice.web.page_group import PageGroup
 from postoffice.web.routes import ADMINISTRATOR, Route
 from postoffice.web.values import NotServed, Response, redirect
 from postoffice.web.visit import Visit
@@ -59,15 +58,10 @@ class AccountLine:
         return None if share is None else min(share, 1.0)
 
 
-class AccountPages:
+class AccountPages(PageGroup):
     """The list of accounts, and the page of one."""
 
-    def __init__(self, context: WebContext, pages: Pages) -> None:
-        self._context = context
-        self._pages = pages
-
     def routes(self) -> Sequence[Route]:
-        """Return the routes."""
         one, many = "/admin/accounts/one", "/admin/accounts"
         return (
             Route("GET", many, ADMINISTRATOR, self.accounts),
@@ -87,7 +81,7 @@ class AccountPages:
         after = visit.request.asked("after")[:512]
         found = await accounts_after(office.directories, after, PAGE + 1, wanted)
         names = [one.address for one in found[:PAGE]]
-        last = await self._context.executor.run(self._context.login_history.latest, names)
+        last = await self._state.executor.run(self._context.login_history.latest, names)
         lines = [
             AccountLine(
                 one, last.get(one.address), self._quota(one), await self._held(one.maildrop)
@@ -122,7 +116,7 @@ class AccountPages:
         office = self._context.office
         account = await self._named(visit.request.asked("name"))
         name = account.address
-        used = await self._context.executor.run(self._context.login_history.used, 0.0, name)
+        used = await self._state.executor.run(self._context.login_history.used, 0.0, name)
         last = {method.device: when for method, when in reversed(used)}
         register = await self._register_of(account)
         own = await register.account_quota(name) if register is not None else None
@@ -155,7 +149,7 @@ class AccountPages:
         account = await self._named(visit.filled("name"))
         register = await self._register_of(account)
         if register is None:
-            raise NotServed(409, "This account is in a directory that is only read.")
+            raise NotServed(409, "This account is in a read-only directory.")
         return account, register
 
     # -- changes -----------------------------------------------------------------------------
@@ -164,7 +158,7 @@ class AccountPages:
         """Add an account without a password: a one-time link lets its owner choose one."""
         office, register = self._context.office, self._context.office.register
         if register is None:
-            raise NotServed(409, "All directories of accounts are only read.")
+            raise NotServed(409, "All directories of accounts are read-only.")
         try:
             name = Address.parse(visit.filled("address")).normal
             await check_free(office.directories, register, name)
@@ -174,9 +168,7 @@ class AccountPages:
         except (NotAnAddress, ChangeRefused) as refusal:
             visit.own_session.say(str(refusal), "failed")
             return redirect("/admin/accounts")
-        await self._context.executor.run(
-            self._context.login_history.forget, name
-        )  # an earlier one's
+        await self._state.executor.run(self._context.login_history.forget, name)  # an earlier one's
         self._context.note_change(visit, "account added", name)
         visit.own_session.say(
             visit.text("The account was added. Make a one-time link for its owner.")
@@ -199,7 +191,7 @@ class AccountPages:
             return redirect(_page_of(name))
         if state in (DISABLED, RECEIVE_ONLY):
             self._context.office.end_sessions(name)
-            self._context.state.sessions.end_all(name, but=visit.own_session)
+            self._state.sessions.end_all(name, but=visit.own_session)
         self._context.note_change(visit, f"state: {account.state} -> {state}", name)
         visit.own_session.say(visit.text("The state of %(name)s was changed.", name=name))
         return redirect(_page_of(name))
@@ -233,7 +225,7 @@ class AccountPages:
         """Give the account a new password, and show it this once."""
         account, register = await self._changing(visit)
         name = account.address
-        password = await give_new_password(register, self._context.executor, account)
+        password = await give_new_password(register, self._state.executor, account)
         state = self._context.state
         state.sessions.end_all(name, but=visit.own_session)
         await state.executor.run(state.web_db.forget_links, name)
@@ -260,7 +252,7 @@ class AccountPages:
         account, register = await self._changing(visit)
         name, device = account.address, visit.filled("device")
         if await register.remove_app_password(name, device):
-            await self._context.executor.run(self._context.login_history.forget, name, device)
+            await self._state.executor.run(self._context.login_history.forget, name, device)
             self._context.note_change(visit, f"app password removed: {device}", name)
             visit.own_session.say(visit.text("The app password was removed."))
         return redirect(_page_of(name))

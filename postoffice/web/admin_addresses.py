@@ -16,8 +16,7 @@ from postoffice.model.address import Account, Address, NotAnAddress, Quota
 from postoffice.model.errors import PostOfficeError
 from postoffice.outbound.dkim import NotAKey
 from postoffice.outbound.routes import shown
-from postoffice.web.context import WebContext
-from postoffice.web.pages import Pages
+from postoffice.web.page_group import PageGroup
 from postoffice.web.routes import ADMINISTRATOR, Route
 from postoffice.web.values import NotServed, Response
 from postoffice.web.visit import Visit
@@ -28,15 +27,10 @@ DOMAINS, MAILDROPS = 500, 100
 LARGEST, OLDEST, UNOWNED = ORDERS = ("largest", "oldest", "unowned")
 
 
-class AddressPages:
+class AddressPages(PageGroup):
     """Domains with their DNS records, maildrops, and the way of an address."""
 
-    def __init__(self, context: WebContext, pages: Pages) -> None:
-        self._context = context
-        self._pages = pages
-
     def routes(self) -> Sequence[Route]:
-        """Return the routes."""
         return (
             Route("GET", "/admin/domains", ADMINISTRATOR, self.domains),
             Route("GET", "/admin/domains/one", ADMINISTRATOR, self.domain),
@@ -64,7 +58,7 @@ class AddressPages:
         """The DKIM keys of a domain, and why they cannot be read."""
         office = self._context.office
         try:
-            return await self._context.executor.run(domain_keys, office.settings.state, domain), ""
+            return await self._state.executor.run(domain_keys, office.settings.state, domain), ""
         except (NotAKey, OSError) as error:
             return [], str(error)
 

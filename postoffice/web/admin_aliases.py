@@ -22,8 +22,7 @@ from postoffice.accounts.directories import Directories
 from postoffice.interfaces import IAddressRegister
 from postoffice.model.address import Address, NotAnAddress
 from postoffice.model.alias import DISCARD, FORWARD, KINDS, REFUSE, Alias
-from postoffice.web.context import WebContext
-from postoffice.web.pages import Pages
+from postoffice.web.page_group import PageGroup
 from postoffice.web.routes import ADMINISTRATOR, Route
 from postoffice.web.values import NotServed, Response, redirect
 from postoffice.web.visit import Visit
@@ -33,15 +32,10 @@ PAGE = 100
 _LIST, _ONE = "/admin/aliases", "/admin/aliases/one"
 
 
-class AliasPages:
+class AliasPages(PageGroup):
     """The aliases, changed by the same functions as by ``postoffice alias``."""
 
-    def __init__(self, context: WebContext, pages: Pages) -> None:
-        self._context = context
-        self._pages = pages
-
     def routes(self) -> Sequence[Route]:
-        """Return the routes."""
         return (
             Route("GET", _LIST, ADMINISTRATOR, self.aliases),
             Route("GET", _ONE, ADMINISTRATOR, self.alias),
@@ -92,7 +86,7 @@ class AliasPages:
     def _writable(self) -> IAddressRegister:
         register = self._register
         if register is None:
-            raise NotServed(409, "All directories of aliases are only read.")
+            raise NotServed(409, "All directories of aliases are read-only.")
         return register
 
     async def add(self, visit: Visit) -> Response:

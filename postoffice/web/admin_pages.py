@@ -21,20 +21,22 @@ from postoffice.web.admin_aliases import AliasPages
 from postoffice.web.admin_queue import QueuePages
 from postoffice.web.administration import Administration
 from postoffice.web.context import WebContext
+from postoffice.web.page_group import PageGroup
 from postoffice.web.pages import Pages
 from postoffice.web.routes import ADMINISTRATOR, Route
 from postoffice.web.settings_view import settings_view
 from postoffice.web.values import Response, redirect
 from postoffice.web.visit import Visit
 
-#: Sessions in the list; stories of the log; seconds that are searched if nothing else is said.
-SESSIONS, STORIES, BACK = 200, 10, 86400.0
-#: The days back that the log is searched.
+#: Sessions in the list, and stories of the log, at most.
+SESSIONS, STORIES = 200, 10
+#: For how many days back the log can be searched; the first is the default.
 DAYS = (1, 7, 30)
+_DAY = 86400.0
 
 
 @dataclass(frozen=True)
-class Told:
+class ToldStory:
     """A story of the log: its sentences with their times, and where the message is now."""
 
     story: Story
@@ -42,12 +44,11 @@ class Told:
     where: Sequence[str]
 
 
-class AdminPages:
+class AdminPages(PageGroup):
     """All pages of the administrators."""
 
     def __init__(self, context: WebContext, pages: Pages) -> None:
-        self._context = context
-        self._pages = pages
+        super().__init__(context, pages)
         self._parts = (
             AccountPages(context, pages),
             AliasPages(context, pages),
@@ -67,13 +68,13 @@ class AdminPages:
         )
 
     async def overview(self, visit: Visit) -> Response:
-        """Show what goes on, and what needs attention."""
+        """Show what the daemon does, and what needs attention."""
         office = self._context.office
         findings = [*await office.findings()]
         manager = office.manager()
         if manager is not None:
             findings += check_destinations(await manager.destinations())
-        disk = await self._context.executor.run(_disk, office.settings.state)
+        disk = await self._state.executor.run(_disk, office.settings.state)
         services = Counter(str(one["service"]) for one in office.sessions())
         return self._pages.page(
             visit,
@@ -87,7 +88,7 @@ class AdminPages:
         )
 
     async def _queue(self, office: Administration) -> dict[str, int] | None:
-        """Return how many messages wait in each state; None where nothing is sent."""
+        """Return how many messages wait in each state; None if the daemon sends nothing."""
         manager = office.manager()
         if manager is None:
             return None
@@ -111,7 +112,7 @@ class AdminPages:
         """End the sessions of an account."""
         name = visit.filled("account")
         ended = self._context.office.end_sessions(name) if name else 0
-        ended += self._context.state.sessions.end_all(name, but=visit.own_session)
+        ended += self._state.sessions.end_all(name, but=visit.own_session)
         self._context.note_change(visit, f"sessions ended: {ended}", name)
         visit.own_session.say(visit.text("The sessions of %(name)s were ended.", name=name))
         return redirect("/admin/sessions")
@@ -123,13 +124,13 @@ class AdminPages:
         wanted = visit.request.asked("what").strip()
         days = visit.request.asked("days")
         back = int(days) if days in map(str, DAYS) else DAYS[0]
-        told: list[Told] = []
+        told: list[ToldStory] = []
         more, why = False, ""
         source = self._context.office.log()
         if wanted and source is not None:
-            since = self._context.office.now() - back * BACK
+            since = self._context.office.now() - back * _DAY
             try:
-                found = await self._context.executor.run(find, source, wanted, since, 0.0, STORIES)
+                found = await self._state.executor.run(find, source, wanted, since, 0.0, STORIES)
             except LogUnreadable as error:
                 why = str(error)
             else:
@@ -150,13 +151,13 @@ class AdminPages:
         )
 
 
-def _told(story: Story) -> Told:
+def _told(story: Story) -> ToldStory:
     lines = [(line.time, sentence(line)) for line in story.lines]
-    return Told(story, lines, [one.text for one in whereabouts(story)])
+    return ToldStory(story, lines, [one.text for one in whereabouts(story)])
 
 
 def _disk(path: str) -> tuple[int, int]:
-    """The octets of a folder's disk that are used, and all of them.  It blocks."""
+    """Return the used and the total octets of a folder's disk.  It blocks."""
     found = os.statvfs(path)
     whole = found.f_blocks * found.f_frsize
     return whole - found.f_bavail * found.f_frsize, whole

@@ -9,8 +9,7 @@ from postoffice.model.address import NotAnAddress, normal_domain
 from postoffice.queue.manager import QueueManager
 from postoffice.queue.queue_db import Row
 from postoffice.queue.selection import STATES, Selection, state_of
-from postoffice.web.context import WebContext
-from postoffice.web.pages import Pages
+from postoffice.web.page_group import PageGroup
 from postoffice.web.routes import ADMINISTRATOR, Route
 from postoffice.web.values import NotServed, Response, redirect
 from postoffice.web.visit import Visit
@@ -20,15 +19,10 @@ PAGE = 50
 _NAMES = ("to", "sender", "login", "state")
 
 
-class QueuePages:
+class QueuePages(PageGroup):
     """The queue and the destinations, changed by the same functions as by ``postoffice queue``."""
 
-    def __init__(self, context: WebContext, pages: Pages) -> None:
-        self._context = context
-        self._pages = pages
-
     def routes(self) -> Sequence[Route]:
-        """Return the routes."""
         queue, destinations = "/admin/queue", "/admin/destinations"
         return (
             Route("GET", queue, ADMINISTRATOR, self.queue),
@@ -44,7 +38,7 @@ class QueuePages:
         )
 
     def _manager(self) -> QueueManager:
-        """Return what sends.  Raises NotServed where nothing does."""
+        """Return the queue manager.  Raises NotServed if the daemon sends nothing."""
         manager = self._context.office.manager()
         if manager is None:
             raise NotServed(409, "This daemon sends nothing: its configuration has no outbound.")
@@ -96,7 +90,7 @@ class QueuePages:
         return await self._change(visit, "tried again", self._manager().admin.retry)
 
     async def hold(self, visit: Visit) -> Response:
-        """Do not send a message until it is released."""
+        """Hold a message until it is released."""
         why = f"by {visit.owner.address}"
 
         async def hold(selection: Selection) -> list[Row]:
@@ -147,18 +141,21 @@ class QueuePages:
 
     async def pause(self, visit: Visit) -> Response:
         """Send nothing to a domain for now."""
-        domain = _domain(visit)
-        await self._manager().pause(domain)
-        self._context.note_change(visit, f"sending to {domain} paused")
-        visit.own_session.say(visit.text("Sending to %(domain)s is paused.", domain=domain))
-        return redirect("/admin/destinations")
+        text = "Sending to %(domain)s is paused."
+        return await self._switch(visit, self._manager().pause, "paused", text)
 
     async def resume(self, visit: Visit) -> Response:
         """Send to a domain again."""
+        text = "Mail is sent to %(domain)s again."
+        return await self._switch(visit, self._manager().resume, "resumed", text)
+
+    async def _switch(
+        self, visit: Visit, switch: Callable[[str], Awaitable[object]], done: str, text: str
+    ) -> Response:
         domain = _domain(visit)
-        await self._manager().resume(domain)
-        self._context.note_change(visit, f"sending to {domain} resumed")
-        visit.own_session.say(visit.text("Mail is sent to %(domain)s again.", domain=domain))
+        await switch(domain)
+        self._context.note_change(visit, f"sending to {domain} {done}")
+        visit.own_session.say(visit.text(text, domain=domain))
         return redirect("/admin/destinations")
 
 

@@ -1,4 +1,4 @@
-"""What the administrators' pages work with: handed over by the daemon, as plain arguments."""
+"""What the administrators' pages work with; the daemon passes it as plain arguments."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class Administration:
     What administrators see and change, over the same functions as the ``postoffice`` command.
 
     ``sessions`` lists the open sessions, ``end_sessions`` ends those of an account and returns how
-    many.  ``manager`` is the queue's, None where nothing is sent.  ``check_domain`` examines the
-    DNS of a domain, ``quick_findings`` what can be seen in a moment (it blocks).  ``log`` is None
-    where no log can be read.
+    many.  ``manager`` returns the queue manager, None if the daemon sends nothing.
+    ``check_domain`` examines the DNS of a domain; ``quick_findings`` runs the checks that take a
+    moment (it blocks).  ``log`` returns None if no log can be read.
     """
 
     settings: Settings
@@ -85,7 +85,7 @@ class Administration:
         return None
 
     async def domains(self) -> list[str]:
-        """All domains of the directories that can list them, sorted."""
+        """Return all domains of the directories that can list them, sorted."""
         found: set[str] = set()
         for directory in self.directories:
             if hasattr(directory, "domains"):
@@ -93,7 +93,7 @@ class Administration:
         return sorted(found)
 
     async def findings(self) -> list[Finding]:
-        """The findings for the overview, at most a minute old."""
+        """Return the findings for the overview, at most a minute old."""
         if self._findings is None or self.now() - self._findings[0] > FINDINGS_AGE:
             self._findings = self.now(), await self.executor.run(self.quick_findings)
         return self._findings[1]
@@ -102,8 +102,7 @@ class Administration:
         """
         The usage of all maildrops; None while they are counted for the first time.
 
-        Counting may take a while, and goes on when nobody waits for it: until then there is the
-        last table.
+        If counting takes longer than a page may wait, it goes on, and the last table is returned.
         """
         old = self._usage
         stale = old is None or fresh or self.now() - old.when > USAGE_AGE

@@ -27,12 +27,12 @@ log = Logger("postoffice")
 
 #: The cookie of a session: over HTTPS no other host, and no page of HTTP, can set it.
 SECURE_COOKIE, PLAIN_COOKIE = "__Host-postoffice", "postoffice"
-#: What begins a login again.
+#: The pages of a login: the password, and the code of the second factor.
 LOGIN_PAGE, CODE_PAGE = "/login", "/login/code"
 
 
 class Application:
-    """Answers requests: who may ask is decided here and nowhere else, by the routes."""
+    """Answers requests.  Only here is decided, by the routes, who may ask for a page."""
 
     def __init__(self, context: WebContext, pages: Pages, routes: Routes) -> None:
         self._context = context
@@ -96,7 +96,7 @@ class Application:
             raise NotServed(429, "Too many requests came from your network. Wait a minute.")
 
     def _guard(self, request: WebRequest) -> None:
-        """Raise NotServed if the host is not ours, the way not private, or the form not ours."""
+        """Raise NotServed for a foreign host name, a connection in clear, or a foreign form."""
         if not protection.is_our_host(request, self._context.hosts):
             raise NotServed(421, "This page is not served under that host name (web.hosts).")
         if not protection.is_private(request):
@@ -126,7 +126,7 @@ class Application:
             visit.administrator = await self._may_administer(visit)
 
     async def _may_administer(self, visit: Visit) -> bool:
-        """Return whether it is still an administrator, with all that this place demands."""
+        """Whether the account is still an administrator, with a second factor if it needs one."""
         state = self._context.state
         found = await state.executor.run(state.web_db.administrator, visit.own_session.account)
         if found is None:
@@ -136,7 +136,7 @@ class Application:
         return visit.request.at_the_machine
 
     def _elsewhere(self, route: Route, visit: Visit) -> Response | None:
-        """Return where somebody is led who may not ask for this route; None if they may."""
+        """Return a redirection if the visit may not ask for this route; None if it may."""
         if route.who == ANYONE:
             return None
         pending = visit.session is not None and visit.session.pending
@@ -149,7 +149,7 @@ class Application:
         return None
 
     def _to_login(self, visit: Visit, path: str) -> Response:
-        if visit.request.headers.get("hx-request"):  # htmx would put the page into a part of one
+        if visit.request.headers.get("hx-request"):  # a redirection would end in a part of the page
             return Response(401, headers={"HX-Redirect": path})
         return redirect(path)
 
@@ -158,7 +158,7 @@ class Application:
             raise NotServed(403, "This form is too old, so nothing was changed. Load it again.")
 
     async def _confirmed(self, visit: Visit) -> bool:
-        """Return whether the password was given lately, or with this form."""
+        """Whether the password was given a short while ago, or with this form."""
         sessions, session = self._context.state.sessions, visit.own_session
         if sessions.is_confirmed(session):
             return True
@@ -189,7 +189,7 @@ class Application:
         return self._pages.page(visit, "failed.html", status, text=text)
 
     def _not_now(self, visit: Visit, failure: PostOfficeError) -> Response:
-        """Something that we need does not answer: it may later."""
+        """Answer that something we need fails, and may work later."""
         id_ = self._report(visit, str(failure))
         text = visit.text("This does not work at the moment. Try again later. (%(id)s)", id=id_)
         return self._failed(visit, 503, text)

@@ -1,4 +1,4 @@
-"""What the pages work with: handed over by the daemon, as plain arguments."""
+"""What the pages work with; the daemon passes it as plain arguments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = Logger("postoffice")
 
 #: Requests of one client (an IPv4 address or an IPv6 /64) in a minute, and changes of one.
 REQUESTS, CHANGES = 1200, 120
-#: Letters to targets of forwards that one account can have sent in a day.
+#: Messages to targets of forwards that are sent for one account in a day, at most.
 LETTERS = 5
 #: Requests of one account that are worked on at once: mail needs the threads, too.
 AT_ONCE = 2
@@ -78,17 +78,17 @@ class WebState:
 
 
 def _no_logins(_: str) -> Sequence[tuple[LoginMethod, float]]:
-    """Stands for the logins that are not written yet where there are none."""
+    """Return no unwritten logins."""
     return ()
 
 
 def _nobody() -> QueueManager | None:
-    """Stands for the queue where nothing is sent."""
+    """Return no queue manager."""
     return None
 
 
 async def _send_nothing(*_: object) -> None:
-    """Stands for what delivers letters where there is none."""
+    """Raise TemporaryFailure: no message can be delivered."""
     raise TemporaryFailure("nothing delivers letters")
 
 
@@ -99,14 +99,14 @@ class WebContext:
 
     ``check`` is the login checker: it returns the account of a password, and raises what
     ``Checker.requestAvatarId`` raises.  ``note_login`` records a login.  ``hosts`` are the names
-    under which the page is served.  ``accesses`` is where mail programs connect; ``undelete`` how
-    many seconds deleted mail is kept, 0 for not at all.  ``default_quota`` and ``mail_policy`` are
-    of accounts that set nothing themselves; ``postmaster`` has ``postmaster_quota``.
-    ``administration`` is what administrators work with.  ``page`` is the address of the page in
-    letters; ``send_letter`` delivers one (its id, its recipient, its text), and raises
-    PostOfficeError; ``way_out`` is whether mail can be sent to other domains; ``sending`` knows
-    what accounts send, and ``manager`` returns what sends it.  ``unwritten_logins`` returns those
-    that are not in the history yet.
+    under which the page is served.  ``accesses`` is where mail programs connect; deleted mail is
+    kept for ``undelete`` seconds (0: not at all).  Accounts that set nothing themselves have
+    ``default_quota`` and ``mail_policy``; ``postmaster`` has ``postmaster_quota``.
+    ``administration`` is what administrators work with.  ``page`` is the URL of the page, for
+    links in messages; ``send_letter`` delivers a message (its id, its recipient, its text), and
+    raises PostOfficeError.  ``way_out`` is whether mail can be sent to other domains; ``sending``
+    counts what accounts send; ``manager`` returns the queue manager, None if nothing is sent.
+    ``unwritten_logins`` returns the logins of an account that are not in the history yet.
     """
 
     state: WebState
@@ -155,9 +155,9 @@ class WebContext:
 
     def note_change(self, visit: Visit, what: str, account: str = "", by: str = "") -> None:
         """
-        Write the audit line of a change: who did what to which account (default: the own).
+        Write the audit line of a change: who did what to which account.
 
-        ``by`` is who did it, if that is not the account of the session.
+        The default of ``account`` is the visit's own, that of ``by`` the session's.
         """
         session = visit.session
         tell(

@@ -16,7 +16,7 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-#: Numbers of units, with their plurals: how long ago, and how long.
+#: For each unit the singular and the plural: how long ago, and how long.
 _AGO = {
     _DAY: ("%(num)s day ago", "%(num)s days ago"),
     _HOUR: ("%(num)s hour ago", "%(num)s hours ago"),
@@ -30,7 +30,7 @@ _LONG = {
 }
 #: All of them, for the catalogues.
 COUNTED = (*_AGO.values(), *_LONG.values())
-#: Days ago after which a date says more.
+#: Seconds after which a date is shown instead.
 _LONG_AGO = 60 * _DAY
 
 
@@ -63,7 +63,7 @@ class Formats:
         return f"{local:%d.%m.%Y, %H:%M}" if self._language == "de" else f"{local:%-d %b %Y, %H:%M}"
 
     def ago(self, seconds: float) -> str:
-        """Return how long ago something was, in words; a date if it was long ago, or is to come."""
+        """Return how long ago a time is, in words; the date if it is long ago, or in the future."""
         passed = self._now() - seconds
         if passed >= _LONG_AGO or passed < -_MINUTE:
             return self.moment(seconds)

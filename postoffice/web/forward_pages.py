@@ -19,8 +19,7 @@ from postoffice.accounts.forward_changes import save_forward
 from postoffice.interfaces import IAddressRegister
 from postoffice.model.address import Account, Address, NotAnAddress
 from postoffice.model.errors import PostOfficeError
-from postoffice.web.context import WebContext
-from postoffice.web.pages import Pages
+from postoffice.web.page_group import PageGroup
 from postoffice.web.routes import ANYONE, OWNER, Route
 from postoffice.web.values import NotServed, Response, redirect
 from postoffice.web.visit import Visit
@@ -31,16 +30,10 @@ FORWARD_PAGE, CONFIRM_PAGE = "/forward", "/forward/confirm"
 LASTS, TARGETS = 7 * 86400.0, 10
 
 
-class ForwardPages:
+class ForwardPages(PageGroup):
     """The page of forwards, and the one that their targets see."""
 
-    def __init__(self, context: WebContext, pages: Pages) -> None:
-        self._context = context
-        self._state = context.state
-        self._pages = pages
-
     def routes(self) -> Sequence[Route]:
-        """Return the routes."""
         return (
             Route("GET", FORWARD_PAGE, OWNER, self.shown),
             Route("POST", FORWARD_PAGE, OWNER, self.propose, confirm=FORWARD_PAGE),
@@ -110,7 +103,7 @@ class ForwardPages:
         if target.normal in {account.address, *(one.normal for one in account.forward)}:
             session.say(visit.text("Mail goes there already."), "failed")
         elif len(account.forward) >= TARGETS or not self._state.letters.spend(account.address):
-            text = "These are too many addresses, or too many letters in a day."
+            text = "These are too many addresses, or too many messages in a day."
             session.say(visit.text(text), "failed")
         else:
             await self._send(visit, target)
@@ -126,11 +119,11 @@ class ForwardPages:
             await self._context.send_letter(f"forward-{token_hex(6)}", target.normal, letter)
         except PostOfficeError:
             await run(web_db.use_link, FORWARD, token)
-            text = "The letter to this address cannot be delivered, so mail does not go there."
+            text = "The message to this address cannot be delivered, so mail does not go there."
             visit.own_session.say(visit.text(text), "failed")
             return
         self._context.note_change(visit, f"forward to {target.normal} proposed")
-        text = "A letter is on its way. Mail goes there as soon as the link in it was used."
+        text = "A message is on its way. Mail goes there as soon as the link in it was used."
         visit.own_session.say(visit.text(text))
 
     def _letter(self, visit: Visit, target: Address, link: str) -> bytes:

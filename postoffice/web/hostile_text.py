@@ -1,4 +1,4 @@
-"""Text that strangers wrote, such as subjects, made safe to look at; escaping is Jinja's part."""
+"""Text that strangers wrote, such as subjects, made safe to show; Jinja escapes it."""
 
 from __future__ import annotations
 

@@ -34,11 +34,11 @@ log = Logger("postoffice")
 
 #: Octets of a request's body, and of all its header fields.
 BODY, HEAD = 256 << 10, 16 << 10
-#: Seconds for one request from its first octet to its last, and of silence between two.
+#: Seconds from the first octet of a request to its last, and without an octet between two requests.
 READING, SILENCE = 20.0, 30.0
 #: Seconds that an answer may take to be made.
 ANSWERING = 60.0
-#: Octets of all long answers that wait to be taken.
+#: Octets of all long answers that clients have not taken yet.
 UNTAKEN = 128 << 20
 #: Seconds that a client has to take the end of a refused connection.
 FAREWELL = 5.0
@@ -137,10 +137,10 @@ class _Request(http.Request):
 
     def _stop_reading(self) -> None:
         """
-        Nobody reads the answer.
+        Stop, because nobody reads the answer.
 
-        What changes something goes on all the same: otherwise a client could hang up when the
-        change is made, and before the log has its line and other sessions have ended.
+        A request that changes something goes on: otherwise a client could hang up after the
+        change, and before the log has its line and other sessions have ended.
         """
         self._nobody_reads = True
         if self._answering is not None and self.method in _READS:
@@ -199,7 +199,7 @@ class _Channel(http.HTTPChannel):
             self.loseConnection()  # type: ignore[no-untyped-call]
 
     def refuse(self, status: bytes) -> None:
-        """End the connection, with a status if something can still be said."""
+        """End the connection; send a status before, if one is given."""
         self._stop_deadline()
         if status:
             self.transport.write(
@@ -207,16 +207,16 @@ class _Channel(http.HTTPChannel):
             )
         self.persistent = 0
         self.transport.loseConnection()
-        # what still comes is not read any more
+        # ignore what still arrives
         self.dataReceived = self.lineReceived = lambda *_: None  # type: ignore[method-assign]
         self._last = self.factory.server.clock.callLater(FAREWELL, self.cut_off)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        """Refuse; Twisted's own would read on in what came with it."""
+        """Refuse; Twisted would go on to read what came with it."""
         self.refuse(b"400 Bad Request")
 
     def timeoutConnection(self) -> None:
-        """End a silent connection; Twisted's own would fill the log."""
+        """End a silent connection; Twisted would log each."""
         self.refuse(b"")
 
     def cut_off(self) -> None:
@@ -260,11 +260,11 @@ class WebServer:
     """
     Makes the connections of the page; a listener uses it like a ``ServerFactory``.
 
-    ``certificates``: browsers speak TLS with us.  ``proxies`` may name the real client, and so
-    may everybody who connects to a UNIX socket.
+    With ``certificates`` browsers speak TLS with us.  Only ``proxies``, and programs that connect
+    to a UNIX socket, may name the real client (X-Forwarded-For).
     """
 
-    #: For the list of sessions: requests are too short to be there.
+    #: For the list of sessions, in which requests, which are short, do not appear.
     connections: Sequence[Any] = ()
 
     def __init__(

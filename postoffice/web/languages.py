@@ -1,8 +1,8 @@
 """
-The languages of the page, and the choice among them.
+The languages of the page, and how one is chosen.
 
 The templates and the code have the texts in English; ``catalogues`` has a gettext file for each
-other language.  Texts have their facts as ``%(name)s``.
+other language.  In a text, ``%(name)s`` stands for a fact.
 """
 
 from __future__ import annotations

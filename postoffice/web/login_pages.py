@@ -15,8 +15,7 @@ from postoffice.model.errors import AccountDisabled, TooManyTries
 from postoffice.model.log_event import Event, tell
 from postoffice.web import languages, second_factor
 from postoffice.web.application import CODE_PAGE, LOGIN_PAGE, session_cookie
-from postoffice.web.context import WebContext
-from postoffice.web.pages import Pages
+from postoffice.web.page_group import PageGroup
 from postoffice.web.routes import ANYONE, OWNER, PENDING, Route
 from postoffice.web.values import NotServed, Response, redirect
 from postoffice.web.visit import Visit
@@ -26,23 +25,17 @@ log = Logger("postoffice")
 
 #: The page where the second factor is set up, and the start page.
 FACTOR_PAGE, HOME = "/second-factor", "/"
-#: How a login is called in the log and in the login history.
+#: The mechanisms of logins, in the log and in the login history.
 PASSWORD, LINK = "PASSWORD", "LINK"
 #: Wrong codes in one session, after which it ends.
 WRONG_CODES = 5
 _YEAR = 365 * 86400
 
 
-class LoginPages:
-    """The pages that anyone may ask for, and those between the password and the session."""
-
-    def __init__(self, context: WebContext, pages: Pages) -> None:
-        self._context = context
-        self._state = context.state
-        self._pages = pages
+class LoginPages(PageGroup):
+    """The pages of a login, of the second factor, and of one-time links."""
 
     def routes(self) -> Sequence[Route]:
-        """Return the routes."""
         return (
             Route("GET", LOGIN_PAGE, ANYONE, self.form),
             Route("POST", LOGIN_PAGE, ANYONE, self.log_in),
@@ -90,7 +83,7 @@ class LoginPages:
         return self._pages.page(visit, "login.html", status, address=address, why=why)
 
     async def _begin(self, visit: Visit, account: Account, how: str) -> Response:
-        """Begin a session; an administrator's waits for the second factor, if there is one."""
+        """Begin a session; it waits for the second factor, if the account has one."""
         found = await self._administrator(account.address)
         if visit.session is not None:
             self._state.sessions.end(visit.session)
@@ -109,7 +102,7 @@ class LoginPages:
         return redirect(self._start(visit, found), (cookie,))
 
     def _start(self, visit: Visit, found: Administrator | None) -> str:
-        """The first page: an administrator without a second factor may have to set it up."""
+        """Return the first page: an administrator may have to set up the second factor."""
         away = not visit.request.at_the_machine
         missing = found is not None and not found.totp and away
         return FACTOR_PAGE if missing else HOME
@@ -262,7 +255,7 @@ class LoginPages:
         return redirect(LOGIN_PAGE, (session_cookie(visit.request, ""),))
 
     async def choose_language(self, visit: Visit) -> Response:
-        """Remember the language in a cookie, and lead back."""
+        """Remember the language in a cookie, and go back to the page."""
         chosen, back = visit.filled("language"), visit.filled("back")
         if not back.startswith("/") or back.startswith(("//", "/\\")) or not back.isprintable():
             back = HOME

@@ -1,4 +1,4 @@
-"""An answer that is written as fast as its client takes it, such as a message that is saved."""
+"""A long answer, such as a message to save: written as fast as its client takes it."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class LongAnswer:
             self._request.finish()
 
     def pauseProducing(self) -> None:
-        """The client is slower than we are."""
+        """Pause: the client takes no more now."""
         self._going = False
 
     def stopProducing(self) -> None:
-        """Nothing more is written: all was, or the connection is lost."""
+        """Stop: all is written, or the connection is lost."""
         self._going = False
         self._counted.untaken -= len(self._body)
         self._body = b""

@@ -20,7 +20,7 @@ _ADDRESS = re.compile(rb"<EMailAddress>\s*([^<>\s]{3,254})\s*</EMailAddress>", r
 
 @dataclass(frozen=True)
 class Access:
-    """Where a mail program connects: ``service`` is one of SERVICES, ``socket`` how."""
+    """Where a mail program connects: to ``service`` (of SERVICES), with TLS as ``socket`` says."""
 
     service: str
     host: str
@@ -29,7 +29,7 @@ class Access:
 
     @property
     def fetches(self) -> bool:
-        """Whether it is for fetching mail, else for sending it."""
+        """Whether the service is for fetching mail; otherwise it is for sending."""
         return self.service.startswith("pop3")
 
 
@@ -37,7 +37,8 @@ def accesses(host: str, ports: Sequence[tuple[str, int]], *, tls: bool) -> list[
     """
     Return where mail programs connect, the best first.
 
-    ``ports`` are the services that listen; with ``tls`` those that begin in clear have STARTTLS.
+    ``ports`` are the services that listen, with their ports.  With ``tls`` services that begin in
+    clear offer STARTTLS.
     """
     order = {service: place for place, service in enumerate(SERVICES)}
     found = [
@@ -84,7 +85,7 @@ def _autoconfig_server(one: Access) -> str:
 
 
 def asked_address(body: bytes) -> str:
-    """Return the address in a question of autodiscover, or ""."""
+    """Return the address in a request of autodiscover, or ""."""
     found = _ADDRESS.search(body)
     return found[1].decode("utf-8", "replace") if found else ""
 

@@ -15,17 +15,17 @@ from postoffice.interfaces import (
 from postoffice.model.address import Account
 from postoffice.model.errors import MaildropLocked, NotAllRemoved
 from postoffice.web import summaries
-from postoffice.web.context import WebContext
-from postoffice.web.pages import Pages
+from postoffice.web.page_group import PageGroup
 from postoffice.web.routes import OWNER, Route
 from postoffice.web.values import NotServed, Response, redirect
 from postoffice.web.visit import Visit
 
 #: Messages of one page.
 PAGE = 50
-#: Pages at most that somebody can turn to.
+#: The highest number of a page.
 PAGES = 1_000_000
-#: Who deletes mail, in English: of the reasons that are no sessions, and of all others.
+#: Who deletes mail, in English: this page, a session of a mail program, or the daemon (by the name
+#: that it uses for a session).
 PAGE_ITSELF, PROGRAM = "this page", "a mail program"
 REMOVERS = {
     "purge": "an administrator",
@@ -35,8 +35,8 @@ REMOVERS = {
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Deleted messages that can be brought back; ``by`` says in English who deleted them."""
+class DeletedMail:
+    """What one session deleted and can be brought back; ``by`` says in English who deleted it."""
 
     session: str
     time: float
@@ -45,15 +45,10 @@ class Kept:
     by: str
 
 
-class MailboxPages:
+class MailboxPages(PageGroup):
     """The pages of a maildrop; each asks only for the maildrop of the visit's account."""
 
-    def __init__(self, context: WebContext, pages: Pages) -> None:
-        self._context = context
-        self._pages = pages
-
     def routes(self) -> Sequence[Route]:
-        """Return the routes."""
         return (
             Route("GET", "/mail", OWNER, self.listed),
             Route("GET", "/mail/message.eml", OWNER, self.download),
@@ -74,7 +69,7 @@ class MailboxPages:
         asked = visit.request.asked("page")
         page = min(max(int(asked), 1), PAGES) if asked.isdecimal() and len(asked) < 8 else 1
         reader, skipped = self._reader(visit.owner), (page - 1) * PAGE
-        found = await self._context.executor.run(summaries.newest, reader, skipped, PAGE)
+        found = await self._state.executor.run(summaries.newest, reader, skipped, PAGE)
         last = max(-(-found.messages // PAGE), 1)
         if page > last:
             return redirect(f"/mail?page={last}")
@@ -85,7 +80,7 @@ class MailboxPages:
         uidl = visit.request.asked("uidl")
         reader = self._reader(visit.owner)
         try:
-            octets = await self._context.executor.run(summaries.whole, reader, uidl)
+            octets = await self._state.executor.run(summaries.whole, reader, uidl)
         except ValueError:
             raise NotServed(413, "This message is too large for a browser: fetch it by a mail "
                             "program.") from None  # fmt: skip
@@ -140,7 +135,7 @@ class MailboxPages:
 
     async def deleted(self, visit: Visit) -> Response:
         """List what was deleted, by session, and can be brought back."""
-        kept = [self._told(one) for one in await self._vault(visit.owner)]
+        kept = [self._described(one) for one in await self._vault(visit.owner)]
         return self._pages.page(visit, "deleted.html", kept=kept[::-1])
 
     async def _vault(self, account: Account) -> Sequence[VaultSession]:
@@ -150,10 +145,10 @@ class MailboxPages:
         sessions: Sequence[VaultSession] = await store.vault_sessions(account.maildrop)
         return [one for one in sessions if one.messages]
 
-    def _told(self, one: VaultSession) -> Kept:
+    def _described(self, one: VaultSession) -> DeletedMail:
         by = PAGE_ITSELF if one.session.startswith("web-") else PROGRAM
         by = REMOVERS.get(one.session, by)
-        return Kept(one.session, one.time, one.messages, one.octets, by)
+        return DeletedMail(one.session, one.time, one.messages, one.octets, by)
 
     async def restore(self, visit: Visit) -> Response:
         """Bring back what one session deleted."""

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from postoffice.interfaces import IMaildropIntake
 from postoffice.web import summaries
-from postoffice.web.context import WebContext
-from postoffice.web.pages import Pages
+from postoffice.web.page_group import PageGroup
 from postoffice.web.routes import OWNER, Route
 from postoffice.web.values import Response, redirect
 from postoffice.web.visit import Visit
@@ -18,15 +17,10 @@ LOGINS, SHOWN = 60 * 86400.0, 12
 NEARLY = 0.8
 
 
-class OwnerPages:
+class OwnerPages(PageGroup):
     """The start page: room, last mail, last logins; everything is the visit's account's own."""
 
-    def __init__(self, context: WebContext, pages: Pages) -> None:
-        self._context = context
-        self._pages = pages
-
     def routes(self) -> Sequence[Route]:
-        """Return the routes."""
         return (
             Route("GET", "/", OWNER, self.home),
             Route("POST", "/sessions/end", OWNER, self.end_sessions),
@@ -60,12 +54,12 @@ class OwnerPages:
         if not IMaildropIntake.providedBy(store):
             return None
         reader = store.reader(visit.owner.maildrop)
-        found = await self._context.executor.run(summaries.newest, reader, 0, 1)
+        found = await self._state.executor.run(summaries.newest, reader, 0, 1)
         return next(iter(found.summaries), None)
 
     async def end_sessions(self, visit: Visit) -> Response:
         """Log out all other browsers."""
-        ended = self._context.state.sessions.end_all(visit.owner.address, but=visit.own_session)
+        ended = self._state.sessions.end_all(visit.owner.address, but=visit.own_session)
         self._context.note_change(visit, f"{ended} other sessions ended")
         visit.own_session.say(visit.text("All other browsers are logged out."))
         return redirect("/")

@@ -39,7 +39,7 @@ def is_our_host(request: WebRequest, hosts: Collection[str]) -> bool:
 
 
 def is_private(request: WebRequest) -> bool:
-    """Return whether nobody between the browser and us can read what is sent."""
+    """Whether nobody between the browser and us can read what is sent."""
     return request.client.encrypted or request.at_the_machine
 
 

@@ -1,4 +1,4 @@
-"""The table of routes: every page and act, who may ask for it, and what answers."""
+"""The table of routes: every page and action, who may use it, and what answers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Handler = Callable[[Visit], Awaitable[Response]]
 @dataclass(frozen=True)
 class Route:
     """
-    One page (GET) or one act (POST).
+    One page (GET) or one action (POST).
 
     ``path`` may have parts in braces, which match a part of a path: ``/mail/{uidl}``; the
-    handler finds them in ``visit.parts``.  ``confirm`` is set for a dangerous act: the form has
-    the password again (``current_password``, see the macro ``confirm``); if it is wrong, the
-    browser is led to the page ``confirm``.  ``public`` routes are served under every host name,
+    handler finds them in ``visit.parts``.  ``confirm`` is set for a dangerous action: its form asks
+    for the password again (``current_password``, see the macro ``confirm``); if that is wrong, the
+    browser is sent to the page ``confirm``.  ``public`` routes are served under every host name,
     and over HTTP too: they have no secrets, and change nothing.
     """
 

@@ -18,7 +18,7 @@ def new_secret() -> str:
 
 
 def matching_step(secret: str, code: str, now: float) -> int | None:
-    """Return the period in which this was the code, or None; all comparisons take as long."""
+    """Return the period whose code this is, or None; the time does not depend on the code."""
     digits = code.replace(" ", "").encode("utf-8", "replace")
     totp, found = pyotp.TOTP(secret, interval=PERIOD), None
     for offset in range(-DRIFT, DRIFT + 1):

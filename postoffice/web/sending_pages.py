@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from postoffice.queue.queue_db import Row
 from postoffice.queue.selection import Selection, state_of
-from postoffice.web.context import WebContext
-from postoffice.web.pages import Pages
+from postoffice.web.page_group import PageGroup
 from postoffice.web.routes import OWNER, Route
 from postoffice.web.values import Response
 from postoffice.web.visit import Visit
@@ -16,15 +15,10 @@ from postoffice.web.visit import Visit
 SHOWN = 50
 
 
-class SendingPages:
+class SendingPages(PageGroup):
     """The page of what the visit's account has sent."""
 
-    def __init__(self, context: WebContext, pages: Pages) -> None:
-        self._context = context
-        self._pages = pages
-
     def routes(self) -> Sequence[Route]:
-        """Return the routes."""
         return (Route("GET", "/sending", OWNER, self.shown),)
 
     async def shown(self, visit: Visit) -> Response:

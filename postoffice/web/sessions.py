@@ -15,11 +15,11 @@ from hashlib import blake2b, sha256
 from postoffice.accounts import passwords
 from postoffice.model.address import Account
 
-#: Seconds without a request after which a session ends, and after which it ends anyway.
+#: Seconds after which a session ends: without a request, and in any case.
 IDLE, ABSOLUTE = 30 * 60.0, 12 * 3600.0
-#: Seconds for which a password that was given counts for dangerous acts.
+#: Seconds for which a password that was given counts for dangerous actions.
 CONFIRMED = 10 * 60.0
-#: Seconds that somebody has for the second factor after the password.
+#: Seconds between the password and the second factor, at most.
 PENDING = 5 * 60.0
 #: Seconds in which an outdated hash of a password may be replaced after a login.
 REHASHED = 120.0
@@ -35,11 +35,11 @@ class WebSession:
     One browser that has logged in, or (``pending``) has given only the password.
 
     ``id`` is for the log, and no secret.  ``csrf`` is in each form of this session.
-    ``administrator``: it was one at the login (each request asks whether it still is).
-    ``recovered``: it began with a one-time link, so that the old password need not be known.
-    ``second_factor``: the code was given.  ``proposed_secret`` is that of a second factor which
-    is being set up.  ``confirmed_until`` is when the password is asked for again; ``messages``
-    are shown on the next page: kind (``done`` or ``failed``) and text.
+    ``administrator``: the account was one at the login (each request asks whether it still is).
+    ``recovered``: the session began with a one-time link, so the old password is not needed.
+    ``second_factor``: the code was given.  ``proposed_secret`` is the secret of a second factor
+    that is being set up.  From ``confirmed_until`` on the password is asked for again.
+    ``messages`` are shown on the next page: kind (``done`` or ``failed``) and text.
     """
 
     account: str
@@ -187,7 +187,7 @@ class WebSessions:
             del self._sessions[min(self._sessions, key=lambda key: self._sessions[key].seen)]
 
     def _bond(self, account: Account) -> bytes:
-        """Return what changes with the account's password; it reveals nothing of it."""
+        """Return a value that changes with the account's password, and reveals nothing of it."""
         text = "" if account.secret is None else account.secret
         return blake2b(text.encode("utf-8", "surrogateescape"), key=self._key).digest()
 

@@ -1,4 +1,4 @@
-"""What an owner reads of the settings: how long mail is kept, and how mail programs connect."""
+"""Settings that an owner can read: how long mail is kept, and how mail programs connect."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from postoffice.model.address import Address, NotAnAddress
 from postoffice.web import mail_programs
-from postoffice.web.context import WebContext
-from postoffice.web.pages import Pages
+from postoffice.web.page_group import PageGroup
 from postoffice.web.routes import ANYONE, OWNER, Route
 from postoffice.web.values import NotServed, Response
 from postoffice.web.visit import Visit
@@ -15,15 +14,10 @@ from postoffice.web.visit import Visit
 XML = "text/xml; charset=utf-8"
 
 
-class SettingsPages:
+class SettingsPages(PageGroup):
     """The pages that explain settings, and the answers for mail programs."""
 
-    def __init__(self, context: WebContext, pages: Pages) -> None:
-        self._context = context
-        self._pages = pages
-
     def routes(self) -> Sequence[Route]:
-        """Return the routes."""
         autoconfig = ("/.well-known/autoconfig/mail/config-v1.1.xml", "/mail/config-v1.1.xml")
         discover = ("/autodiscover/autodiscover.xml", "/Autodiscover/Autodiscover.xml")
         return (
@@ -58,7 +52,7 @@ class SettingsPages:
         return Response(200, mail_programs.autoconfig(domain, self._best()), XML)
 
     async def autodiscover(self, visit: Visit) -> Response:
-        """Answer Outlook, for any address in a domain of ours: also where there is no account."""
+        """Answer Outlook, for any address in a domain of ours, with an account or without."""
         address = mail_programs.asked_address(visit.request.body)
         await self._check_ours(_domain(address))
         return Response(200, mail_programs.autodiscover(address, self._best()), XML)

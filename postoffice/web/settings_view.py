@@ -24,7 +24,7 @@ class SettingLine:
 
 
 def settings_view(settings: Settings) -> dict[str, list[SettingLine]]:
-    """Return the keys of each section; "" has those that stand in none.  Secrets are hidden."""
+    """Return the keys of each section; "" has keys outside of sections.  Secrets are hidden."""
     sections: dict[str, list[SettingLine]] = {"": []}
     for line in _lines(settings, settings.source.lines, ""):
         section = line.key.partition(".")[0] if "." in line.key or "[" in line.key else ""

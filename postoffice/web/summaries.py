@@ -1,7 +1,7 @@
 """
 What a list shows of messages: date, author and subject, read from their headers.
 
-The functions are plain, and block where they read.  All that they return was written by strangers.
+The functions are plain, and block where they read.  Strangers wrote all that they return.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Listed:
 
 
 def newest(reader: IMaildropReader, skipped: int, most: int) -> Listed:
-    """List messages, after those that are skipped.  Raises TemporaryFailure."""
+    """List at most ``most`` messages after the ``skipped`` newest.  Raises TemporaryFailure."""
     entries = reader.entries()
     end = max(len(entries) - skipped, 0)
     shown = [entries[place] for place in range(end - 1, max(end - most, 0) - 1, -1)]

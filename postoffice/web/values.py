@@ -1,4 +1,4 @@
-"""What the page is asked, and what it answers, as values without sockets."""
+"""Requests and responses as values, without sockets."""
 
 from __future__ import annotations
 

@@ -16,10 +16,9 @@ class Visit:
     """
     One request, and who makes it.
 
-    ``account`` is read just now, and is None without a session; handlers ask for nothing but what
-    belongs to it.  ``administrator`` is whether this visit may administer; ``confirmed``
-    whether the password was given lately.  ``parts`` are the parts of the path that the route has
-    in braces.
+    ``account`` is the session's account as it is now; handlers ask only for what belongs to it.
+    ``administrator`` is whether this visit may administer; ``confirmed`` whether the password was
+    given a short while ago.  ``parts`` are the parts of the path that the route has in braces.
     """
 
     request: WebRequest
@@ -40,12 +39,12 @@ class Visit:
 
     @property
     def owner(self) -> Account:
-        """The account; only where the route demands one."""
+        """The account; only for routes that demand one."""
         assert self.account is not None
         return self.account
 
     @property
     def own_session(self) -> WebSession:
-        """The session; only where the route demands one."""
+        """The session; only for routes that demand one."""
         assert self.session is not None
         return self.session

@@ -126,9 +126,9 @@ class WebDB:
 
     def rename(self, account: str, new: str = "") -> None:
         """
-        Let what belongs to an account belong to another name, or forget it.
+        Give what belongs to an account to another name, or forget it.
 
-        What was there under the new name before is forgotten.
+        What belonged to the new name before is forgotten.
         """
         with self._file.turn(durable=True) as database:
             for table in ("administrator", "link"):

@@ -25,7 +25,7 @@ def proposed(site, browser, target: str = CARL) -> str:
     browser.get("/forward")
     browser.post("/forward", target=target)
     browser.follow()
-    assert "A letter is on its way." in browser.text, browser.text
+    assert "A message is on its way." in browser.text, browser.text
     to, octets = site.letters[-1]
     assert to == target
     letter = message_from_bytes(octets, policy=policy.default)
@@ -49,7 +49,7 @@ def test_mail_goes_to_a_target_that_has_agreed(site):
     carl = site.browser()
     for _ in range(2):  # looking at it changes nothing
         carl.get(path)
-        assert f"<strong>{ANNA}</strong> shall go to <strong>{CARL}</strong>" in carl.text
+        assert f"<strong>{ANNA}</strong> is to go to <strong>{CARL}</strong>" in carl.text
     with capturedLogs() as events:
         carl.post("/forward/confirm", token=path.partition("token=")[2])
     assert "is forwarded from now on" in carl.text
@@ -110,7 +110,7 @@ def test_nobody_gets_letters_without_end(site):
         proposed(site, browser, f"carl{number}@example.org")
     browser.post("/forward", target=CARL)
     browser.follow()
-    assert "too many letters in a day" in browser.text
+    assert "too many messages in a day" in browser.text
     assert len(site.letters) == LETTERS
 
 
