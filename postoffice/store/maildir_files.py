@@ -30,7 +30,7 @@ from postoffice.store import files, merge, names, snapshot
 from postoffice.store.journal.journal import Journal
 from postoffice.store.transfer import export_maildrop, import_gone, import_maildrop
 from postoffice.store.transfer.import_writer import ImportWriter
-from postoffice.store.transfer.maildrop_reader import MaildropReader
+from postoffice.store.transfer.maildrop_reader import MaildropReader, ReadListings
 
 
 @implementer(IImportMirror, IMaildropExport, IMaildropImport, IMaildropIntake, IStoreBackup)
@@ -43,6 +43,7 @@ class MaildirFiles:
     _hostname: str
     _undelete: float
     _vault_limit: int | None
+    _read_listings: ReadListings
 
     def _folder(self, name: str) -> str:
         return f"{self._path}/{names.folder_of(name)}"
@@ -101,4 +102,4 @@ class MaildirFiles:
         return ImportWriter(self._folder(name), self._journal, self._hostname, age_real=age_real)
 
     def reader(self, name: str) -> MaildropReader:
-        return MaildropReader(self._folder(name))
+        return MaildropReader(self._folder(name), self._read_listings)

@@ -82,6 +82,7 @@ from postoffice.store.receiving_limit import ReceivingLimit
 from postoffice.store.removal_commits import RemovalCommits
 from postoffice.store.store_process import StoreProcess
 from postoffice.store.sweep import SWEEP, Sweep
+from postoffice.store.transfer.maildrop_reader import ReadListings
 from postoffice.util.periodic import Periodic
 from postoffice.util.shield import shield
 
@@ -145,6 +146,7 @@ class MaildirStore(MaildirFiles):
         self._incoming = ReceivingLimit(incoming)
         self._sizes = MeasuredSizes()
         self._listings = ListingCache()
+        self._read_listings = ReadListings()
         self._undelete = undelete
         self._vault_limit = undelete_size
         self._sweep = Sweep(path, executor, clock, undelete, undelete_size)
@@ -311,6 +313,7 @@ class MaildirStore(MaildirFiles):
             return await self._executor.run(self._discard, names.folder_of(name), keep)
         finally:
             self._listings.forget(self._folder(name))
+            self._read_listings.forget(self._folder(name))
             self._maildrops.forget(self._folder(name))
 
     def _discard(self, subpath: str, keep: bool) -> str:

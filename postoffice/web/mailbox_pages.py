@@ -120,7 +120,7 @@ class MailboxPages(PageGroup):
         maildrop = self._context.store.maildrop(account.maildrop)
         try:
             listing = await maildrop.open()
-            entries = [entry for entry in listing.entries if entry.uidl in uidls]
+            entries = summaries.chosen(listing.entries, uidls)
             if entries:
                 await maildrop.remove(entries, session)
         finally:

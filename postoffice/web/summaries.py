@@ -6,7 +6,7 @@ The functions are plain, and block where they read.  Strangers wrote all that th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from email import policy
 from email.errors import HeaderParseError
@@ -17,7 +17,7 @@ from itertools import islice
 
 from postoffice.interfaces import IMaildropReader
 from postoffice.model.errors import MessageGone
-from postoffice.model.listing import Entry
+from postoffice.model.listing import Entry, Listing, uidls_of
 
 #: Octets of a header that are read at most, and characters of one of its fields.
 HEADER, FIELD = 32 << 10, 1000
@@ -54,7 +54,7 @@ def newest(reader: IMaildropReader, skipped: int, most: int) -> Listed:
     end = max(len(entries) - skipped, 0)
     shown = [entries[place] for place in range(end - 1, max(end - most, 0) - 1, -1)]
     summaries = [summary(entry, _beginning(reader, entry)) for entry in shown]
-    return Listed(summaries, len(entries), sum(entry.size for entry in entries))
+    return Listed(summaries, len(entries), Listing(entries).octets)
 
 
 def whole(reader: IMaildropReader, uidl: str) -> bytes | None:
@@ -63,7 +63,7 @@ def whole(reader: IMaildropReader, uidl: str) -> bytes | None:
 
     Raises ValueError if it is larger than DOWNLOAD.
     """
-    found = next((entry for entry in reader.entries() if entry.uidl == uidl), None)
+    found = next(iter(chosen(reader.entries(), (uidl,))), None)
     if found is None:
         return None
     if found.size > DOWNLOAD:
@@ -72,6 +72,11 @@ def whole(reader: IMaildropReader, uidl: str) -> bytes | None:
         return b"".join(reader.text(found))
     except MessageGone:
         return None
+
+
+def chosen(entries: Sequence[Entry], uidls: Collection[str]) -> list[Entry]:
+    """Return the entries with these UIDLs; of the others none is made."""
+    return [entries[place] for place, uidl in enumerate(uidls_of(entries)) if uidl in uidls]
 
 
 def _beginning(reader: IMaildropReader, entry: Entry) -> bytes:
