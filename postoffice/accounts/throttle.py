@@ -20,7 +20,7 @@ from postoffice.model.errors import TemporaryFailure, TooManyTries
 from postoffice.model.log_event import tell
 from postoffice.util.cache import Cache
 from postoffice.util.periodic import Periodic
-from postoffice.util.shield import SerialExecutor
+from postoffice.util.serial_executor import SerialExecutor
 from postoffice.util.token_bucket import TokenBucket
 
 T = TypeVar("T")

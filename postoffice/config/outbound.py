@@ -10,6 +10,7 @@ from postoffice.config import outbound_values as values
 from postoffice.config.schema import key, list_of_sections, named_sections, section
 from postoffice.model import config_values as kinds
 from postoffice.model.hop import LEVELS
+from postoffice.model.queued_message import FORWARD_FAILURES
 from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost
 from postoffice.outbound.mail_hosts import HostRules
 from postoffice.outbound.routes import Router, Rule
@@ -325,7 +326,7 @@ class OutboundSettings:
     private: bool = key(kinds.TRUTH, False)
     srs: SRSSettings = section(SRSSettings)
     forward_spam: bool = key(kinds.TRUTH, False)
-    forward_failures: str = key(kinds.one_of("sender", "owner", "drop"), "sender")
+    forward_failures: str = key(kinds.one_of(*FORWARD_FAILURES), "sender")
 
     def host_rules(self, hostname: str, local: Collection[str]) -> HostRules:
         """Which hosts mail may go to, given our name and this machine's addresses."""

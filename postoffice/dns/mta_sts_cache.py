@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from postoffice.dns.mta_sts_db import PolicyDB, StoredPolicy
 from postoffice.dns.mta_sts_fetch import PolicyUnavailable
-from postoffice.interfaces.executors import Executor
+from postoffice.interfaces import Executor
 from postoffice.model import log_events
 from postoffice.model.address import NotAnAddress, normal_domain
 from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable
@@ -21,8 +21,8 @@ from postoffice.model.log_event import tell
 from postoffice.outbound.mta_sts import Policy, read_records
 from postoffice.util.cache import Cache
 from postoffice.util.periodic import Periodic
+from postoffice.util.serial_executor import SerialExecutor
 from postoffice.util.shared_work import SharedWork
-from postoffice.util.shield import SerialExecutor
 
 #: Seconds after a failed fetch before the next one of the same domain.
 FAILED = 300

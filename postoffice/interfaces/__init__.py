@@ -25,14 +25,14 @@ from postoffice.interfaces.accounts import (
     IPasswordVerifier,
     ITransactions,
 )
-from postoffice.interfaces.executors import (
+from postoffice.interfaces.child_processes import (
     ChildProcess,
     Closeable,
-    Executor,
     Made,
     MakeChildProcess,
 )
 from postoffice.interfaces.import_intake import (
+    IImportMirror,
     IImportWriter,
     IMaildropIntake,
     IMaildropReader,
@@ -40,7 +40,6 @@ from postoffice.interfaces.import_intake import (
     IncomingMessage,
     MessageDigest,
 )
-from postoffice.interfaces.import_mirror import IImportMirror
 from postoffice.interfaces.maintenance import (
     ExportResult,
     ExportTarget,
@@ -76,6 +75,7 @@ from postoffice.interfaces.store import (
     IQueuedDelivery,
     IText,
 )
+from postoffice.util.executor import Executor
 
 __all__ = (
     "Arrived",

@@ -1,8 +1,8 @@
-"""What an import from a server asks of a store, and a comparison: to write, and to read."""
+"""What importing from a server, and comparing with it, asks of a store."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from zope.interface import Interface
@@ -112,3 +112,16 @@ class IMaildropIntake(Interface):
 
     def reader(name: str) -> IMaildropReader:
         """Read a maildrop."""
+
+
+class IImportMirror(Interface):
+    """Optional interface of a store: ``maildrop import --remove-gone`` needs it."""
+
+    def remove_gone(name: str, listed: Collection[str], dry: bool) -> Awaitable[int]:
+        """
+        Remove imported messages that the old server has no more; return how many.
+
+        ``listed`` is as in ``ImportResult``. They can be restored as those that a session has
+        deleted. ``dry``: only count them. Raises MaildropLocked while a session holds the
+        maildrop, TemporaryFailure.
+        """

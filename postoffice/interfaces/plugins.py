@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from zope.interface import Attribute, Interface
 
 from postoffice.interfaces.accounts import IAccountDirectory
-from postoffice.interfaces.executors import Executor, MakeChildProcess
+from postoffice.interfaces.child_processes import MakeChildProcess
 from postoffice.interfaces.reception import IPolicy
 from postoffice.interfaces.store import IMailStore
 from postoffice.model.config_values import Key
+from postoffice.util.executor import Executor
 
 if TYPE_CHECKING:  # the store process does without Twisted
     from postoffice.util.reactor import IReactor

@@ -18,6 +18,8 @@ from typing import Self
 _FOOTER = struct.Struct("!I8s")
 _MAGIC = b"\r\npoq1\r\n"
 FOOTER = _FOOTER.size
+#: Who is told that what an account forwards for a stranger cannot be delivered.
+SENDER, OWNER, DROP = FORWARD_FAILURES = ("sender", "owner", "drop")
 #: Fields without a default, which are left out where they are empty.
 _NEEDED = {"id": "", "sender": "", "came": 0.0}
 

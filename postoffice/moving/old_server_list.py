@@ -12,9 +12,8 @@ from postoffice.pop3.client_connection import (
     CommandRefused,
     POP3ClientConnection,
     POP3Failed,
-    Sizes,
 )
-from postoffice.pop3.client_listing import Lines
+from postoffice.pop3.client_listing import Lines, ListedSizes
 from postoffice.pop3.client_reply import COMMAND, failure
 from postoffice.protocol.wire import TopReader
 
@@ -63,7 +62,7 @@ def list_all(connection: POP3ClientConnection) -> OldList:
         sizes = connection.sizes()
     except CommandRefused as why:
         told.append(f"{why}; the sizes are not known")
-        sizes = Sizes({}, [])
+        sizes = ListedSizes({}, [])
     uidls = connection.uidls()
     if sizes.values and uidls is not None and not uidls.values:
         none = f"the old server has {len(sizes.values)} messages, and its UIDL lists none of them"
@@ -87,7 +86,7 @@ def list_all(connection: POP3ClientConnection) -> OldList:
     return OldList(list(_distinct(listed, told.append)), told, doubtful, every)
 
 
-def _joined(sizes: Sizes, uidls: Lines, warn: Callable[[str], object]) -> list[Listed]:
+def _joined(sizes: ListedSizes, uidls: Lines, warn: Callable[[str], object]) -> list[Listed]:
     wrong = [*sizes.wrong, *uidls.wrong]
     if wrong:
         warn(f"the old server's lists have lines that cannot be read: {wrong[0]!r}")
@@ -97,7 +96,7 @@ def _joined(sizes: Sizes, uidls: Lines, warn: Callable[[str], object]) -> list[L
 
 def _check_numbers(
     stat: tuple[int, int] | None,
-    sizes: Sizes,
+    sizes: ListedSizes,
     uidls: Lines | None,
     listed: list[Listed],
     warn: Callable[[str], object],

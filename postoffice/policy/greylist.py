@@ -17,7 +17,7 @@ from postoffice.policy.common import PolicyBase, is_for_the_postmaster
 from postoffice.policy.greylist_db import Triplets
 from postoffice.util.networks import network_of
 from postoffice.util.periodic import Periodic
-from postoffice.util.shield import SerialExecutor
+from postoffice.util.serial_executor import SerialExecutor
 
 #: Seconds between two removals of old triplets.
 CLEARING = 86400.0

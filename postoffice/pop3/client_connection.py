@@ -11,13 +11,12 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Self
 
 from postoffice.pop3 import client_states as states
 from postoffice.pop3.client import POP3ClientSession
 from postoffice.pop3.client_commands import LINES_MAXIMUM, LIST, STAT, UIDL, Command, Ended, Event
-from postoffice.pop3.client_listing import Lines, read_lines, read_sizes, read_stat
+from postoffice.pop3.client_listing import Lines, ListedSizes, read_lines, read_sizes, read_stat
 from postoffice.pop3.client_options import POP3ClientOptions
 from postoffice.pop3.client_reply import (
     COMMAND,
@@ -51,14 +50,6 @@ class CommandRefused(Exception):
         super().__init__(f"the server refused {command.verb}: {reply}")
         self.command = command
         self.reply = reply
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What LIST said: octets by message numbers, and lines that could not be read."""
-
-    values: dict[int, int]
-    wrong: list[str]
 
 
 class POP3ClientConnection:
@@ -126,9 +117,9 @@ class POP3ClientConnection:
                 raise POP3Failed(why.reply) from why
             return None
 
-    def sizes(self) -> Sizes:
+    def sizes(self) -> ListedSizes:
         """Sizes by message numbers.  Raises CommandRefused."""
-        return Sizes(*read_sizes(self._list(LIST)))
+        return read_sizes(self._list(LIST))
 
     def quit(self) -> ClientReply:
         """End the session; the reply says whether what was deleted is removed."""
@@ -171,16 +162,13 @@ class POP3ClientConnection:
                 else:
                     self.session.ask(command)
                     asked += 1
-            for event in self._events():
+            for event in self.session.take_events():
                 asked -= isinstance(event, Ended)
                 yield event
             if not asked and not more:
                 return
             if not (more and self.session.room):
                 self._step()
-
-    def _events(self) -> list[Event]:
-        return self.session.take_events()
 
     def _line(self, command: Command) -> ClientReply:
         """The reply to a command of one line.  Raises CommandRefused."""

@@ -23,6 +23,14 @@ class Lines:
     wrong: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class ListedSizes:
+    """What LIST said: octets by message numbers, and lines that cannot be read."""
+
+    values: Mapping[int, int]
+    wrong: list[str]
+
+
 def read_lines(text: bytes) -> Lines:
     """Read the lines of a list: their second words, as text of one octet a character."""
     values: dict[int, str] = {}
@@ -37,8 +45,8 @@ def read_lines(text: bytes) -> Lines:
     return Lines(values, wrong)
 
 
-def read_sizes(text: bytes) -> tuple[dict[int, int], list[str]]:
-    """Read a LIST: sizes by message numbers, and the lines that are wrong."""
+def read_sizes(text: bytes) -> ListedSizes:
+    """Read the lines of a LIST."""
     lines = read_lines(text)
     sizes: dict[int, int] = {}
     wrong = list(lines.wrong)
@@ -47,7 +55,7 @@ def read_sizes(text: bytes) -> tuple[dict[int, int], list[str]]:
             sizes[number] = int(size)
         elif len(wrong) < MOST:
             wrong.append(f"{number} {size[:80]}")
-    return sizes, wrong
+    return ListedSizes(sizes, wrong)
 
 
 def read_stat(text: str) -> tuple[int, int] | None:

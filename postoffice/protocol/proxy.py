@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from postoffice.util.networks import in_plain_form
+
 #: Octets of a header of version 1 with its CRLF, and of what follows the fixed part of version 2.
 V1_MAXIMUM = 107
 V2_MAXIMUM = 2048
@@ -98,7 +100,7 @@ def _source(words: list[str]) -> ProxiedClient:
     _, family, source, destination, source_port, destination_port = words
     _address(family, destination)
     _port(destination_port)
-    return ProxiedClient(_plain(_address(family, source)), _port(source_port))
+    return ProxiedClient(in_plain_form(_address(family, source)), _port(source_port))
 
 
 def _address(family: str, text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -124,10 +126,5 @@ def _addressed(family: int, octets: bytes) -> ProxiedClient:
         )
     if family == _TCP6:
         address = ipaddress.IPv6Address(octets[:16])
-        return ProxiedClient(_plain(address), int.from_bytes(octets[32:34], "big"))
+        return ProxiedClient(in_plain_form(address), int.from_bytes(octets[32:34], "big"))
     return ProxiedClient("")
-
-
-def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)

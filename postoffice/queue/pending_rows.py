@@ -12,7 +12,7 @@ from postoffice.model.queued_message import QueuedMessage
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.destinations import ActiveMessage, Part, lanes_of
 from postoffice.queue.queue_db import QueueDB, Row, word
-from postoffice.util.shield import SerialExecutor
+from postoffice.util.serial_executor import SerialExecutor
 
 #: The way of recipients for whom no route was asked.
 UNKNOWN = "unknown"

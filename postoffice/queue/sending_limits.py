@@ -29,7 +29,8 @@ from postoffice.queue.sending_db import SENDING, SendingDB, SendingState, Taken,
 from postoffice.queue.shares import QueueShares
 from postoffice.util.batched_calls import BatchedCalls
 from postoffice.util.periodic import Periodic
-from postoffice.util.shield import SerialExecutor, start_work
+from postoffice.util.serial_executor import SerialExecutor
+from postoffice.util.shield import start_work
 
 log = Logger("postoffice")
 

@@ -23,7 +23,7 @@ from postoffice.model.errors import (
 )
 from postoffice.model.hop import PeerReply
 from postoffice.model.log_event import paths, tell
-from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
+from postoffice.model.queued_message import DROP, SENDER, QueuedMessage, QueuedRecipient
 from postoffice.model.reply import UNKNOWN_RECIPIENT
 from postoffice.outbound import reports
 from postoffice.outbound.dkim import Signer
@@ -49,9 +49,6 @@ from postoffice.util.shield import start_work
 #: The service that takes the letters in, in the log.
 SERVICE = "queue"
 
-#: Who is told that what an account forwards cannot be delivered.
-SENDER, OWNER, DROP = "sender", "owner", "drop"
-
 log = Logger("postoffice")
 
 
@@ -60,8 +57,8 @@ class OutboundLetters:
     Writes letters about the messages in ``queue``, each to the message's sender.
 
     A letter goes where mail for the sender goes: to accounts of ours, and into the queue.  Of what
-    an account forwards for strangers, ``forward_failures`` are told to its sender (SENDER), to the
-    account's own maildrop (OWNER), or to nobody (DROP).
+    an account forwards for strangers, ``forward_failures`` are told to its sender (sender), to the
+    account's own maildrop (owner), or to nobody (drop).
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from postoffice.model.reply import NEED_SMTPUTF8, PARAMETERS_NEED_EHLO, UNKNOWN_
 from postoffice.protocol import xtext
 from postoffice.smtp import paths
 from postoffice.smtp.questions import Mail, Recipient
+from postoffice.util.networks import in_plain_form
 
 #: Octets of a command line, CRLF included: 512 by §4.5.3.1.4, and more for the extensions.
 COMMAND_MAXIMUM = 2048
@@ -287,8 +288,7 @@ def _client(text: str) -> str | None:
     bare = text[5:] if text[:5].upper() == "IPV6:" else text
     if "%" in bare:  # an IPv6 zone: it has no meaning on this host
         raise ValueError(text)
-    address = ipaddress.ip_address(bare)
-    return str(getattr(address, "ipv4_mapped", None) or address)
+    return in_plain_form(ipaddress.ip_address(bare))
 
 
 def _port(text: str) -> int:

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from postoffice.interfaces import Executor
+from postoffice.util.executor import Executor
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -1,4 +1,4 @@
-"""Addresses: their plain form, the networks around them, membership; those of this machine."""
+"""IP addresses: their plain form, networks that have them, and those of this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def network_of(client_address: str, ipv4_bits: int = 32) -> str:
-    """The network that counts as one client: the IPv4 address (or network), or the IPv6 /64."""
+    """The network that counts as one client: the IPv4 address, or so many bits; the IPv6 /64."""
     if ":" in client_address:
         mapped = ipaddress.IPv6Address(client_address).ipv4_mapped
         if mapped is None:
@@ -55,8 +55,12 @@ def plain_address(host: str) -> str:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return ""
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
+    return in_plain_form(address)
+
+
+def in_plain_form(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """The address as text; IPv4-mapped IPv6 becomes IPv4."""
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def local_addresses(ipv4: str = _IPV4, ipv6: str = _IPV6) -> frozenset[str]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import CoroutineType
-from typing import Protocol, TypeVar, TypeVarTuple
+from typing import TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
-Args = TypeVarTuple("Args")
 
 
 def start_work(awaitable: Awaitable[T]) -> Deferred[T]:
@@ -69,38 +68,3 @@ async def with_timeout(seconds: float, clock: IReactorTime, work: Awaitable[T]) 
     except (CancelledError, TimedOut):
         working.cancel()
         raise
-
-
-class Runner(Protocol):
-    """An executor; see ``interfaces.Executor``."""
-
-    def run(self, function: Callable[[*Args], T], *args: *Args) -> Awaitable[T]: ...
-
-
-class SerialExecutor:
-    """
-    An executor that runs one function at a time: a locked database blocks one thread, not all.
-
-    If the wait is cancelled before the function was called, it is never called; after that,
-    only the wait ends, and the next function is called when this one is done.
-    """
-
-    def __init__(self, executor: Runner) -> None:
-        self._executor = executor
-        self._lock = DeferredLock()
-
-    async def run(self, function: Callable[[*Args], T], *args: *Args) -> T:
-        """Call a function after all others; return its result, or raise what it raised."""
-        await self._lock.acquire()
-        return await shield(start_work(self._call(function, *args)))
-
-    async def _call(self, function: Callable[[*Args], T], *args: *Args) -> T:
-        try:
-            return await self._executor.run(function, *args)
-        finally:
-            self._lock.release()
-
-    async def idle(self) -> None:
-        """Wait until all calls are done."""
-        await self._lock.acquire()
-        self._lock.release()

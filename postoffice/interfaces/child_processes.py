@@ -1,4 +1,4 @@
-"""Executors: what runs blocking functions for plugins and stores."""
+"""Child processes: what runs functions that need much CPU."""
 
 from __future__ import annotations
 
@@ -8,19 +8,6 @@ from typing import Protocol, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
-
-
-class Executor(Protocol):
-    """Runs blocking functions outside of the reactor's thread."""
-
-    def run(self, function: Callable[[*Args], T], *args: *Args) -> Awaitable[T]:
-        """
-        Call ``function(*args)`` on another thread; return its result, or raise what it raised.
-
-        Cancelling the wait does not stop the function. If the function acquires something
-        that must be released, the caller releases it, even when the caller's wait was
-        cancelled.
-        """
 
 
 class Closeable(Protocol):

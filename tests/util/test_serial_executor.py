@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError, Deferred
 
 from postoffice.testing import ManualExecutor
-from postoffice.util.shield import SerialExecutor
+from postoffice.util.serial_executor import SerialExecutor
 
 
 def test_a_cancelled_call_that_waits_is_never_made_and_one_in_progress_ends():
