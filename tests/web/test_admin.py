@@ -197,7 +197,7 @@ def test_accounts_that_are_only_read_cannot_be_changed(site, boss):
 
     site.context.administration.directories = [Reading()]
     assert boss.get(f"{ONE}?name={ANNA}").status == 200
-    assert "only read" in boss.text
+    assert "read-only" in boss.text
     assert boss.post(f"{ONE}/state", name=ANNA, state="disabled").status == 409
 
 
