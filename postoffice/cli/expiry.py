@@ -78,7 +78,7 @@ async def _expire(retention: Retention, target: ExpiryTarget, dry: bool) -> Expi
 def _lines(found: Sequence[ExpiryResult], dry: bool) -> list[str]:
     if not found:
         return ["all mail is kept for ever"]
-    verb = "would go" if dry else "went"
+    verb = "would be removed" if dry else "removed"
     rows: list[tuple[str, ...]] = [
         (gone.target.account, f"{counted(gone.messages, 'message')}, {sized(gone.octets)}, {verb}")
         if not gone.why

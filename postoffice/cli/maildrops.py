@@ -75,7 +75,7 @@ async def purge(
             care = maintenance_of(plugins)
             messages, octets = await care.purge(drop.name, which, dry_run, progress.at)
     data = {"maildrop": drop.name, "messages": messages, "octets": octets, "dry_run": dry_run}
-    done = "would go" if dry_run else "removed"
+    done = "would be removed" if dry_run else "removed"
     return Answer(data, [f"{drop.name}: {counted(messages, 'message')}, {sized(octets)}, {done}"])
 
 

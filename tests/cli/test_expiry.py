@@ -61,9 +61,9 @@ def test_what_would_go_is_what_goes(run, ask, drops):
 def test_one_account_alone(run, drops):
     run("domain", "set", "example.net", "--keep", "30days")
     assert run("maildrop", "expire", BOB, "--dry-run").output == (
-        f"{BOB}  1 message, 3 octets, would go\n1 message would go\n"
+        f"{BOB}  1 message, 3 octets, would be removed\n1 message would be removed\n"
     )
-    assert run("maildrop", "expire", BOB).output.endswith("1 message went\n")
+    assert run("maildrop", "expire", BOB).output.endswith("1 message removed\n")
     assert left(drops) == [1, 0]
 
 
@@ -73,7 +73,7 @@ def test_what_was_collected_goes_by_that(run, drops):
     (message,) = (drops[ANN] / "new").iterdir()
     eight_days_ago = time.time() - 8 * A_DAY
     fetch_log.add(str(drops[ANN]), [Entry(message.name, 3)], "", eight_days_ago, list)
-    assert run("maildrop", "expire").output.endswith("1 message went\n")
+    assert run("maildrop", "expire").output.endswith("1 message removed\n")
     assert left(drops) == [0, 1]
 
 
@@ -81,7 +81,7 @@ def test_who_collects_just_now_is_left_alone(run, ask, drops):
     run("domain", "set", "example.net", "--keep", "30days")
     lock = files.lock(str(drops[ANN]))
     assert run("maildrop", "expire", ANN).output == (
-        f"{ANN}  skipped: a POP3 session is open\n0 messages went\n"
+        f"{ANN}  skipped: a POP3 session is open\n0 messages removed\n"
     )
     assert ask("maildrop", "expire", ANN)["maildrops"][0]["why"]
     os.close(lock)

@@ -190,7 +190,7 @@ def test_what_is_too_old_goes(run, ask, ann):
         "dry_run": True,
     }
     assert held(ann) == [100, 200, 300]
-    assert run(*words, "--dry-run").output == f"{ANN}: 2 messages, 300 octets, would go\n"
+    assert run(*words, "--dry-run").output == f"{ANN}: 2 messages, 300 octets, would be removed\n"
     assert run(*words).output == f"{ANN}: 2 messages, 300 octets, removed\n"
     assert held(ann) == [300]
     assert ask(*words)["messages"] == 0

@@ -156,12 +156,12 @@ def test_whoever_looks_sees_what_would_go_and_it_goes(office, account, command):
     def expire(*words):
         return command("maildrop", "expire", account.address, *words, "--config", config)
 
-    assert expire("--dry-run").stdout.endswith("2 messages would go\n")
+    assert expire("--dry-run").stdout.endswith("2 messages would be removed\n")
     client = logged_in(office, account)
     assert client.stat()[0] == 2
     assert "a POP3 session is open" in expire().stdout
     client.quit()
-    assert expire().stdout.endswith("2 messages went\n")
+    assert expire().stdout.endswith("2 messages removed\n")
     assert expire().stdout == "nothing is due\n"
     client = logged_in(office, account)
     assert client.stat()[0] == 0
