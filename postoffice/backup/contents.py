@@ -22,16 +22,15 @@ from postoffice import __version__
 from postoffice.accounts.account_queries import keep_only
 from postoffice.accounts.sealed_secrets import Seal
 from postoffice.backup.manifest import AccountNames, BackupError, Header
-from postoffice.backup.writer import BackupWriter
+from postoffice.backup.writer import BESIDE, SQLITE, BackupWriter
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.privileges import as_root
 from postoffice.interfaces import IAccountListing, IStoreBackup, Piece
 from postoffice.model.errors import TemporaryFailure
 
-#: A file that the configuration names, at most.
+#: The most octets of a file that the configuration names.
 NAMED_MAXIMUM = 64 << 20
-_SIDE = ("-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ class Contents:
 
     def _write_state(self) -> None:
         configuration = os.path.abspath(self._settings.source.file)
-        for path in _of_the_state(self._settings.state, self._store.path):
+        for path in _state_files(self._settings.state, self._store.path):
             if path != configuration:
                 self._other(_name(self._settings, path), path)
 
@@ -196,7 +195,7 @@ class Contents:
         file = os.path.abspath(self._settings.source.file)
         inside = (f"{os.path.realpath(self._settings.state)}/", f"{self._store.path}/")
         with as_root():
-            named = dict.fromkeys(_named(file, self._settings.state))
+            named = dict.fromkeys(_files_named_in(file, self._settings.state))
         self._write_named(file, f"config/{os.path.basename(file)}")  # also from the state folder
         for path in named:
             if path != file and not os.path.realpath(path).startswith(inside):
@@ -210,7 +209,7 @@ class Contents:
         except OSError as error:
             self._written.complaints.append(f"{path}: {error.strerror}")
             return
-        if octets.startswith(b"SQLite format 3\0"):
+        if octets.startswith(SQLITE):
             self._other(name, path)
         else:
             self._written.octets_of(f"{self._files}/{name}", octets, status.st_mtime_ns)
@@ -233,7 +232,7 @@ class Contents:
                 self._other("state/accounts.key", key)
 
 
-def _named(file: str, state: str) -> Iterator[str]:
+def _files_named_in(file: str, state: str) -> Iterator[str]:
     """Yield the files that a configuration names, anywhere in it."""
     with open(file, "rb") as text:
         tree = yaml.safe_load(text)
@@ -258,13 +257,13 @@ def _words(node: object) -> Iterator[str]:
             yield from _words(value)
 
 
-def _of_the_state(state: str, store: str) -> Iterator[str]:
+def _state_files(state: str, store: str) -> Iterator[str]:
     """Yield the plain files of the state folder, without mail and files of a running process."""
     for where, below, files in os.walk(state):
         below[:] = sorted(one for one in below if f"{where}/{one}" != store)
         for file in sorted(files):
             path = f"{where}/{file}"
-            if file.endswith((*_SIDE, ".new", ".pid")):
+            if file.endswith((*BESIDE, ".new", ".pid")):
                 continue
             with suppress(OSError):
                 if stat.S_ISREG(os.lstat(path).st_mode):

@@ -10,23 +10,21 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import IO
 
 from postoffice.backup.manifest import (
     MANIFEST,
     PIECE,
     BackupError,
-    Index,
     Octets,
-    make_above,
-    place,
     read_manifest,
+    split_name,
 )
+from postoffice.backup.name_index import NameIndex
 from postoffice.backup.tar import WRITERS
 from postoffice.backup.writer import check_owner
 from postoffice.daemon.privileges import as_root
-from postoffice.store.files import open_plain
+from postoffice.store.files import make_with_parents, open_plain, try_lock
 from postoffice.store.journal.segments import sync_all
 from postoffice.util.atomic_file import sync_folder
 
@@ -46,8 +44,8 @@ class FolderTarget:
 
     def __init__(self, path: str) -> None:
         self._path = os.path.abspath(path)
-        self._old = Index()  # the files of the previous backup
-        self._here = Index()  # the files of this backup
+        self._old = NameIndex()  # the files of the previous backup
+        self._here = NameIndex()  # the files of this backup
         if not os.path.lexists(self._path):
             if _LIKE_A_FILE.search(self._path):
                 raise BackupError("a file is written as " + ", ".join(WRITERS))
@@ -73,11 +71,9 @@ class FolderTarget:
             raise BackupError("it holds something that is no backup: name an empty folder")
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(mark, flags, 0o600)
-        try:
-            flock(fd, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(fd):
             os.close(fd)
-            raise BackupError("another backup into it runs") from None
+            raise BackupError("another backup into it is running")
         return fd
 
     def known(self, name: str, size: int, mtime: int) -> str | None:
@@ -111,14 +107,14 @@ class FolderTarget:
             with as_root():
                 os.utime(fd, ns=(mtime, mtime))
         with as_root():
-            make_above(self._where(name))
+            make_with_parents(os.path.dirname(self._where(name)), sync=False)
             os.rename(part, self._where(name))
         self._here.set(name, "")
 
     def link(self, name: str, first: str) -> None:
         here, there = self._where(name), self._where(first)
         with as_root():
-            make_above(self._where(name))
+            make_with_parents(os.path.dirname(self._where(name)), sync=False)
             if not (os.path.lexists(here) and os.path.samefile(here, there)):
                 part = self._where(_NEW)
                 with suppress(FileNotFoundError):
@@ -194,7 +190,7 @@ class FolderSource:
             for entry in read_manifest(manifest):
                 if entry.same:
                     continue
-                place(entry.path)
+                split_name(entry.path)
                 fd = self._open(entry.path)
                 with open(fd, "rb") as file:
                     yield entry.path, os.fstat(fd).st_size, file

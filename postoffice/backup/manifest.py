@@ -16,14 +16,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import IO, NotRequired, Protocol, TypedDict, cast
 
-from postoffice.store.files import JOURNAL, make_folder
-from postoffice.store.names import is_maildrop, maildrop_of
+from postoffice.store.files import JOURNAL
 
 #: The version of this layout.
 FORMAT = 1
@@ -35,7 +33,6 @@ ROOTS = ("mail", "state", "config", "machine")
 PIECE = 1 << 20
 #: The most octets of a line of the manifest.
 LINE = 1 << 16
-_MAIL = (b"mail/", b"mail0")
 _LISTS = ("maildrops", "domains")
 _HEADER = ("hostname", "begun", "config", "state", "whole", "accounts", *_LISTS)
 _OTHER = re.compile(r"files/[0-9TZ]{1,40}/(.+)\Z", re.DOTALL)
@@ -109,7 +106,7 @@ def _line(data: Mapping[str, object]) -> bytes:
     return json.dumps(data).encode() + b"\n"
 
 
-def place(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
     """
     Split the name of a file into its root (mail, state, config or machine) and its path there.
 
@@ -133,15 +130,6 @@ def _is_plain(part: str) -> bool:
         return part not in ("", ".", "..") and "\0" not in part and len(os.fsencode(part)) <= 255
     except UnicodeError:
         return False
-
-
-def make_above(path: str) -> None:
-    """Make the parent folders of a file, for our user alone.  Raises OSError."""
-    missing = []
-    while not os.path.isdir(path := os.path.dirname(path)):
-        missing.append(path)
-    for path in reversed(missing):
-        make_folder(path)
 
 
 class Manifest:
@@ -242,7 +230,7 @@ def _entry(found: dict[str, object]) -> Entry:
     ):
         raise BackupError("its manifest is damaged")
     for name in filter(None, (entry.path, entry.same)):
-        place(name)
+        split_name(name)
     return entry
 
 
@@ -254,48 +242,3 @@ def _object(line: bytes) -> dict[str, object]:
     if not isinstance(found, dict):
         raise BackupError("its manifest is damaged")
     return found
-
-
-class Index:
-    """A table of names in SQLite's temporary database, which may be larger than the memory."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.executescript(
-            "CREATE TABLE known (key BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID;"
-            "CREATE TABLE goal (source BLOB, path BLOB, mtime INTEGER);"
-            "CREATE INDEX goal_source ON goal (source);"
-        )
-
-    def set(self, key: str, value: str) -> None:
-        self._database.execute(
-            "INSERT OR REPLACE INTO known VALUES (?, ?)", (os.fsencode(key), value)
-        )
-
-    def get(self, key: str) -> str | None:
-        row = self._database.execute(
-            "SELECT value FROM known WHERE key = ?", (os.fsencode(key),)
-        ).fetchone()
-        return None if row is None else str(row[0])
-
-    def add_goal(self, source: str, path: str, mtime: int) -> None:
-        """Note that the file ``source`` of the backup is restored to ``path``."""
-        row = (os.fsencode(source), os.fsencode(path), mtime)
-        self._database.execute("INSERT INTO goal VALUES (?, ?, ?)", row)
-
-    def goals(self, source: str) -> list[tuple[str, int]]:
-        """Return the paths to which a file is restored, each with its time."""
-        found = self._database.execute(
-            "SELECT path, mtime FROM goal WHERE source = ?", (os.fsencode(source),)
-        )
-        return [(os.fsdecode(path), mtime) for path, mtime in found]
-
-    def maildrops(self) -> list[str]:
-        """Return the names of the maildrops that have files in the backup."""
-        paths = self._database.execute("SELECT path FROM goal WHERE path >= ? AND path < ?", _MAIL)
-        found = dict.fromkeys("/".join(os.fsdecode(path).split("/")[1:3]) for (path,) in paths)
-        return [maildrop_of(f"/{folder}") for folder in found if is_maildrop(f"/{folder}")]
-
-    def close(self) -> None:
-        self._database.close()

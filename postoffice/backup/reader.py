@@ -15,14 +15,14 @@ from postoffice.backup.manifest import (
     PIECE,
     BackupError,
     Entry,
-    Index,
     ManifestSummary,
-    make_above,
     no_summary,
-    place,
     read_manifest,
+    split_name,
 )
+from postoffice.backup.name_index import NameIndex
 from postoffice.backup.tar import TarSource, readable
+from postoffice.store.files import make_with_parents
 
 
 class Source(Protocol):
@@ -45,7 +45,7 @@ class Checked:
     """A backup that was read and is intact."""
 
     source: Source
-    index: Index
+    index: NameIndex
     summary: ManifestSummary
 
 
@@ -59,14 +59,14 @@ def source_of(path: str) -> Source:
 
 
 @readable()
-def check(source: Source, step: Callable[[int], None]) -> tuple[ManifestSummary, Index]:
+def check(source: Source, step: Callable[[int], None]) -> tuple[ManifestSummary, NameIndex]:
     """
     Check the backup; return the summary of its manifest, and an index of all entries.
 
     Raises BackupError if a name is not one of ours, or a file is missing, changed, or
     there twice.
     """
-    index = Index()
+    index = NameIndex()
     summary: ManifestSummary | None = None
     try:
         with tempfile.SpooledTemporaryFile(1 << 24) as seen:
@@ -77,7 +77,7 @@ def check(source: Source, step: Callable[[int], None]) -> tuple[ManifestSummary,
                     seen.seek(0)
                     summary = _compare(octets, seen, index)
                     continue
-                place(name)
+                split_name(name)
                 seen.write(Entry(name, size, 0, _digest(octets, step, source)).line())
                 _once(index, name, "file")
         if summary is None:
@@ -96,13 +96,13 @@ def _digest(octets: IO[bytes], step: Callable[[int], None], source: Source) -> s
     return digest.hexdigest()
 
 
-def _once(index: Index, name: str, what: str) -> None:
+def _once(index: NameIndex, name: str, what: str) -> None:
     if index.get(name) is not None:
         raise BackupError(f"{name!r} is in it twice")
     index.set(name, what)
 
 
-def _compare(manifest: IO[bytes], seen: IO[bytes], index: Index) -> ManifestSummary:
+def _compare(manifest: IO[bytes], seen: IO[bytes], index: NameIndex) -> ManifestSummary:
     """Compare the manifest with the entries of the files that were read."""
     summary = no_summary()
     for entry in read_manifest(manifest, summary):
@@ -134,9 +134,9 @@ def extract(checked: Checked, destination: Destination, step: Callable[[int], No
             break
         first = ""
         for path, mtime in checked.index.goals(name):
-            if (goal := destination(*place(path))) is None:
+            if (goal := destination(*split_name(path))) is None:
                 continue
-            make_above(goal)
+            make_with_parents(os.path.dirname(goal), sync=False)
             if first:
                 _link(first, goal)
             else:

@@ -29,8 +29,8 @@ _STATE_LINE = re.compile(r"^state:[^\n]*$", re.MULTILINE)
 
 
 @dataclass
-class Plan:
-    """The destinations."""
+class RestorePlan:
+    """Where a backup is restored to."""
 
     config: str  # "" if the backup has no configuration
     text: bytes
@@ -52,7 +52,7 @@ class Plan:
 
 def plan(
     scratch: str, header: Header, to: str | None, state: str | None, find_maker: FindMaker
-) -> Plan:
+) -> RestorePlan:
     """
     Return the destinations, by the configuration in the backup, a copy of which is in ``scratch``.
 
@@ -63,7 +63,7 @@ def plan(
         if to:
             raise BackupError("there is no configuration in it: give --state alone")
         home = os.path.abspath(state or header["state"])
-        return Plan("", b"", home, f"{home}/maildrops", None)
+        return RestorePlan("", b"", home, f"{home}/maildrops", None)
     file = os.path.abspath(to or header["config"])
     copy = f"{scratch}/config/{os.path.basename(header['config'])}"
     with open(copy, "rb") as it:
@@ -85,7 +85,7 @@ def plan(
     store = settings.store.options.get("path")
     if not store:
         raise BackupError("the store in its configuration has no files")
-    return Plan(file, text, home, moved(store), settings.user)
+    return RestorePlan(file, text, home, moved(store), settings.user)
 
 
 def _with_state(text: bytes, state: str) -> bytes:
@@ -94,7 +94,7 @@ def _with_state(text: bytes, state: str) -> bytes:
     return (found if number else f"{line}\n{found}").encode()
 
 
-def clear_destination(plan: Plan, force: bool) -> None:
+def clear_destination(plan: RestorePlan, force: bool) -> None:
     """
     Check that nothing is at the destinations; with ``force`` rename what is there.
 
@@ -125,7 +125,7 @@ def _is_open(state: str) -> bool:
     return False
 
 
-def put_in_place(checked: Checked, plan: Plan, step: Callable[[int], None]) -> int:
+def put_in_place(checked: Checked, plan: RestorePlan, step: Callable[[int], None]) -> int:
     """
     Restore state and mail, as the user of the post office; return how many files.
 
@@ -152,7 +152,7 @@ def put_in_place(checked: Checked, plan: Plan, step: Callable[[int], None]) -> i
     return number
 
 
-def _extract(checked: Checked, plan: Plan, step: Callable[[int], None]) -> int:
+def _extract(checked: Checked, plan: RestorePlan, step: Callable[[int], None]) -> int:
     state = f"{plan.state}/{STAGING}"
     mail = state + plan.store[len(plan.state) :] if plan.inside else f"{plan.store}/{STAGING}"
     roots = {"mail": mail, "state": state}
@@ -182,7 +182,7 @@ def _move_up(base: str) -> None:
         os.close(fd)
 
 
-def write_configuration(plan: Plan, scratch: str) -> tuple[list[str], list[str]]:
+def write_configuration(plan: RestorePlan, scratch: str) -> tuple[list[str], list[str]]:
     """
     Restore the configuration, and the files beside it and elsewhere that it names.
 

@@ -13,12 +13,12 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import IO, cast
 
 from postoffice.backup.manifest import MANIFEST, PIECE, BackupError, Octets
 from postoffice.backup.writer import Hashed, check_owner
 from postoffice.daemon.privileges import as_root
+from postoffice.store.files import try_lock
 from postoffice.util.atomic_file import sync_folder
 
 _Stream = IO[bytes] | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
@@ -119,10 +119,8 @@ def _begin(part: str) -> IO[bytes]:
     fd = os.open(part, flags, 0o600)
     try:
         check_owner(fd)
-        try:
-            flock(fd, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            raise BackupError("another backup to it runs") from None
+        if not try_lock(fd):
+            raise BackupError("another backup to it is running")
         os.fchmod(fd, 0o600)
         os.ftruncate(fd, 0)
     except BaseException:

@@ -13,16 +13,19 @@ from hashlib import sha256
 from typing import IO, Protocol
 
 from postoffice.accounts.schema import connect
-from postoffice.backup.manifest import PIECE, BackupError, Counts, Entry, Index, Manifest, Octets
+from postoffice.backup.manifest import PIECE, BackupError, Counts, Entry, Manifest, Octets
+from postoffice.backup.name_index import NameIndex
 from postoffice.store.files import open_plain
 
 #: The beginning of a database file.
 SQLITE = b"SQLite format 3\0"
+#: What SQLite adds to the name of a database, for files beside it.
+BESIDE = ("-wal", "-shm", "-journal")
 #: How many seconds to wait for the lock of a database.
 WAITS = 30.0
 
 
-class Unreadable(Exception):
+class UnreadableFile(Exception):
     """A file could not be read, and none of it was written."""
 
 
@@ -57,7 +60,7 @@ class Hashed:
     Reads exactly so many octets of a file, and computes their digest.
 
     If the file has become shorter, zeros follow, and ``cut`` is True.  If it cannot be
-    read, ``read`` raises Unreadable, or with ``fills`` returns zeros, too.
+    read, ``read`` raises UnreadableFile, or with ``fills`` returns zeros, too.
     """
 
     fills = False
@@ -74,7 +77,7 @@ class Hashed:
             octets = os.read(self._fd, size) if size and not self.cut else b""
         except OSError as error:
             if not self.fills:
-                raise Unreadable(error.strerror) from error
+                raise UnreadableFile(error.strerror) from error
             octets = b""
         if size and not octets:
             self.cut = True
@@ -98,7 +101,7 @@ class BackupWriter:
         self._target = target
         self._manifest = manifest
         self._step = step
-        self._links = Index()
+        self._links = NameIndex()
         self.complaints: list[str] = []
         self.messages = self.files = self.octets = self.fresh = 0
 
@@ -138,7 +141,7 @@ class BackupWriter:
             octets = Hashed(fd, size)
             try:
                 self._target.add(name, size, mtime, octets)
-            except Unreadable as error:
+            except UnreadableFile as error:
                 self.complaints.append(f"{path}: {error}")
                 return
             digest = octets.finish()
@@ -210,6 +213,6 @@ def copied(
             change(new)
             new.commit()
             new.execute("VACUUM")  # so that free pages do not keep what was removed
-    for rest in ("-wal", "-shm", "-journal"):
+    for rest in BESIDE:
         with suppress(FileNotFoundError):
             os.unlink(copy + rest)

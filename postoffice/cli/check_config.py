@@ -97,10 +97,10 @@ def _for_the_user(settings: Settings) -> list[str]:
     """
     who = privileges.owner_of(settings.user, settings.state)
     with privileges.acting(who):
-        why = preflight.of_the_state(settings.state)
-        found = [*preflight.of_the_keys(settings.tls.certificates)]
+        why = preflight.state_problem(settings.state)
+        found = [*preflight.key_warnings(settings.tls.certificates)]
         if settings.outbound is not None:
-            found += preflight.of_the_passwords(settings.outbound)
+            found += preflight.password_warnings(settings.outbound)
         if who is not None:
             found.append(preload.complaint(who.name))
     if why:

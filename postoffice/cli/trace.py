@@ -15,7 +15,7 @@ from postoffice.cli.output import iso, moment
 from postoffice.cli.parameters import TIME
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon import privileges
-from postoffice.logs.files import PLACES, Journal, LogFiles, LogSource, LogUnreadable
+from postoffice.logs.files import PLACES, LogFiles, LogSource, LogUnreadable, SystemdJournal
 from postoffice.logs.sentences import sentence
 from postoffice.logs.story import Story, find
 from postoffice.logs.whereabouts import Whereabouts, whereabouts
@@ -88,12 +88,12 @@ def _source(logs: tuple[str, ...], journal: bool, unit: str) -> LogSource:
     if logs:
         return LogFiles(logs)
     if journal:
-        return Journal(unit)
+        return SystemdJournal(unit)
     for path in PLACES:
         if os.path.exists(path):
             return LogFiles([path])
     if shutil.which("journalctl"):
-        return Journal(unit)
+        return SystemdJournal(unit)
     raise Refused(f"there is no log at {', '.join(PLACES)}; name it with --log FILE")
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from ipaddress import IPv4Network, IPv6Network
 
 from postoffice.config.schema import WithCertificate, key, keys_of, list_of_sections
 from postoffice.model import config_values as kinds
 from postoffice.protocol.sasl import MECHANISMS
-
-Network = IPv4Network | IPv6Network
+from postoffice.util.networks import Network
 
 #: The services with TLS from the first octet: without a certificate they do not listen.
 IMPLICIT_TLS = ("submissions", "pop3s")

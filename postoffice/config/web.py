@@ -6,13 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from ipaddress import IPv4Network, IPv6Network
 
 from postoffice.config.schema import key
 from postoffice.config.source import Source
 from postoffice.model import config_values as kinds
-
-Network = IPv4Network | IPv6Network
+from postoffice.util.networks import Network
 
 #: The modules of the extra ``web``.
 MODULES = ("jinja2", "pyotp", "segno")

@@ -15,15 +15,8 @@ from postoffice.config import loader
 from postoffice.config.listeners import SERVICES
 from postoffice.config.settings import Settings
 from postoffice.daemon import process_executor
-from postoffice.daemon.build_parts import build_checkers as build_checkers
-from postoffice.daemon.build_parts import build_mailbox_context as build_mailbox_context
-from postoffice.daemon.build_parts import build_policy_chain as build_policy_chain
-from postoffice.daemon.build_parts import build_reception_context as build_reception_context
-from postoffice.daemon.build_parts import build_retention as build_retention
 from postoffice.daemon.build_parts import try_endpoint as try_endpoint
-from postoffice.daemon.build_plugins import build_logins as build_logins
-from postoffice.daemon.build_plugins import build_plugins as build_plugins
-from postoffice.daemon.build_plugins import make_plugins, plugin_context
+from postoffice.daemon.build_plugins import build_logins, make_plugins, plugin_context
 from postoffice.daemon.first_imports import FirstImports
 from postoffice.daemon.generation import Core, first_generation
 from postoffice.daemon.lifecycle import PostOffice

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.endpoints import serverFromString
@@ -34,9 +33,6 @@ from postoffice.server.mailbox import MailboxContext
 from postoffice.server.null_mx import NullMX
 from postoffice.server.submission import Receptions
 from postoffice.util.reactor import IReactor
-
-if TYPE_CHECKING:  # most stores have a queue of their own
-    pass
 
 
 def build_checkers(settings: Settings) -> list[ICredentialsChecker]:

@@ -140,9 +140,7 @@ class _Child:
             one.join()
 
     def _next_reader(self, made: Closeable, readers: list[Thread]) -> None:
-        """
-        Let a new thread read the next calls.  Raises RuntimeError if no thread can be started.
-        """
+        """Let a new thread read the next calls.  Raises RuntimeError if none can be started."""
         reader, before, doing = Thread(target=self._serve, args=(made,)), self._reader, self._doing
         self._reader, self._doing = reader, False
         try:

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
@@ -51,7 +50,7 @@ class Outcome:
     def read(cls, said: bytes, errors: bytes) -> Outcome:
         """Read the answer of ``--json``."""
         try:
-            answer: dict[str, Any] = json.loads(said)
+            answer = json.loads(said)
             one = answer["maildrops"][0] if "maildrops" in answer else answer
             why = one.get("error") or "; ".join(one.get("left", ())[:3])
             return cls(one.get("messages", 0), one.get("octets", 0), str(why))

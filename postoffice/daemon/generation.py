@@ -78,9 +78,7 @@ class Core:
     reactor_shares: ReactorShares
     web_page: WebPage
     first_imports: FirstImports
-    service_figures: dict[str, ServiceFigures] = field(
-        default_factory=dict
-    )  # by service; empty without metrics
+    service_figures: dict[str, ServiceFigures] = field(default_factory=dict)  # only for metrics
 
     @property
     def executors(self) -> tuple[ThreadExecutor, ...]:
@@ -301,7 +299,5 @@ class _Factories:
 
 
 def _patient(limits: SMTPLimits) -> SMTPLimits:
-    """
-    Relax limits for a mail server in front: it forwards mail of many senders, with their errors.
-    """
+    """Relax limits for a mail server in front, which forwards the errors of many senders."""
     return replace(limits, errors=max(limits.errors, 1000), tarpit=0)

@@ -124,7 +124,7 @@ class PostOffice(Service):
             self._fail_at_once(listening)
         privileges.become(self.settings.user, self.settings.state)
         privileges.warn(self.settings.user)
-        for why in preflight.of_the_keys(self.settings.tls.certificates):
+        for why in preflight.key_warnings(self.settings.tls.certificates):
             self.log.warn("{why}", why=why)
 
     def startService(self) -> None:

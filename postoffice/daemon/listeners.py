@@ -116,7 +116,7 @@ class Listener(Factory):
             log.warn("removing the socket {where} failed: {why}", where=where, why=error.strerror)
 
 
-class Change:
+class ListenerChange:
     """
     From the listeners that are open to those that are wanted.
 

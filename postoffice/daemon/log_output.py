@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from twisted.logger import (
     FileLogObserver,
@@ -51,7 +50,7 @@ class LogOutput:
         for observer, text in self._observers:
             self._set(observer, text)
 
-    def begin(self, application: object, twistd: Any) -> None:
+    def begin(self, application: object, twistd: Mapping[str, object]) -> None:
         """
         Let even the first lines, which twistd itself writes, be JSON if the configuration says so.
 

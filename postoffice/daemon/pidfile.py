@@ -20,7 +20,7 @@ cat >/dev/null
 _NUMBER = 32
 
 
-def forget_another(path: str) -> None:
+def remove_stale(path: str) -> None:
     """
     Remove a stale PID file: empty, or of a process that is no post office under twistd.
 

@@ -53,7 +53,7 @@ def find_maker(interface: type[IMaker], kind: str) -> IMaker:
         where = ", ".join(type(maker).__module__ for maker in fitting)
         raise LookupError(f"kind {kind!r} is claimed by several plugins: {where}")
     kinds = ", ".join(sorted(maker.kind for maker in known))
-    what = WHAT.get(interface, "room")
+    what = WHAT.get(interface, "plugin")
     raise LookupError(f"there is no {what} of kind {kind!r}, only: {kinds}{broken()}")
 
 

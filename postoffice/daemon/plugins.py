@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # most stores have a queue of their own
 #: Seconds in which a policy starts, or stops, at a reload.
 START = 30.0
 
-_Room: TypeAlias = "IAccountDirectory | IMailStore | IPolicy | StoreWithQueue"
+_Plugin: TypeAlias = "IAccountDirectory | IMailStore | IPolicy | StoreWithQueue"
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Plugins:
     log = Logger()
 
     def __post_init__(self) -> None:
-        self._started: list[_Room] = []
+        self._started: list[_Plugin] = []
 
     @property
     def destination(self) -> IDestination:
@@ -101,13 +101,13 @@ class Plugins:
         """Start all.  Raises StartupError, after stopping those that were started."""
         try:
             await self.executor.run(_prepare, self.state)
-            plugins: list[_Room] = [
+            plugins: list[_Plugin] = [
                 *self.directories,
                 self.store,
             ]
             plugins += self.policies if policies else ()
-            for chosen, room in zip(self.chosen, plugins, strict=False):
-                await self._start(chosen, room)
+            for chosen, plugin in zip(self.chosen, plugins, strict=False):
+                await self._start(chosen, plugin)
             if self.separate_queue is not None:
                 await self._start(self.chosen[len(self.directories)], self.separate_queue)
         except BaseException:
@@ -148,12 +148,12 @@ class Plugins:
                 try:
                     await with_timeout(START, clock, self._stop(policy))
                 except TimedOut:
-                    self.log.error("stopping {room} timed out", room=policy)
+                    self.log.error("stopping {plugin} timed out", plugin=policy)
 
-    async def _start(self, chosen: ChosenPlugin[object], room: _Room) -> None:
-        self._started.append(room)
+    async def _start(self, chosen: ChosenPlugin[object], plugin: _Plugin) -> None:
+        self._started.append(plugin)
         try:
-            await room.start()
+            await plugin.start()
         except (StartupError, CancelledError):
             raise
         except Exception as error:
@@ -167,11 +167,11 @@ class Plugins:
         while self._started:
             await self._stop(self._started.pop())
 
-    async def _stop(self, room: _Room) -> None:
+    async def _stop(self, plugin: _Plugin) -> None:
         try:
-            await room.stop()
+            await plugin.stop()
         except Exception:
-            self.log.failure("stopping {room} failed", room=room)
+            self.log.failure("stopping {plugin} failed", plugin=plugin)
 
 
 def _prepare(state: str) -> None:

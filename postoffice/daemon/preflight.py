@@ -15,7 +15,7 @@ from postoffice.server.certificates import CertificateFiles
 from postoffice.util.file_modes import may
 
 
-def of_the_state(state: str) -> str:
+def state_problem(state: str) -> str:
     """Return why the state folder cannot be used or created; "" if it can."""
     me = name()
     there = nearest(state, os.path.lexists)
@@ -30,7 +30,7 @@ def of_the_state(state: str) -> str:
     )
 
 
-def of_the_keys(certificates: Iterable[CertificateFiles]) -> list[str]:
+def key_warnings(certificates: Iterable[CertificateFiles]) -> list[str]:
     """Return warnings for certificates and keys whose renewals the current user cannot read."""
     return [
         f"{path} cannot be read by {name()}: a renewed one is used only after a restart"
@@ -40,7 +40,7 @@ def of_the_keys(certificates: Iterable[CertificateFiles]) -> list[str]:
     ]
 
 
-def of_the_passwords(outbound: OutboundSettings) -> list[str]:
+def password_warnings(outbound: OutboundSettings) -> list[str]:
     """Return warnings for password files that the current user cannot read."""
     return [
         f"{path} cannot be read by {name()}: a reload of the configuration will fail"

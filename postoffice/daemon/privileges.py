@@ -13,13 +13,9 @@ from twisted.logger import Logger
 
 from postoffice.daemon import plugin_makers, preload
 from postoffice.model.errors import StartupError
+from postoffice.server.connection_limits import FILES_OF_CLIENT, FILES_OF_DAEMON
 
 log = Logger()
-
-#: Open files that belong to no connection: log, database, directories, threads.
-OF_THE_HOUSE = 100
-#: Open files of one client: its connection, its maildrop's lock, a message.
-OF_A_CLIENT = 3
 
 
 def raise_open_files() -> int:
@@ -37,7 +33,7 @@ def raise_open_files() -> int:
             )
     if soft == resource.RLIM_INFINITY:
         return 1 << 30
-    return max(1, (soft - OF_THE_HOUSE) // OF_A_CLIENT)
+    return max(1, (soft - FILES_OF_DAEMON) // FILES_OF_CLIENT)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, privileges
 from postoffice.daemon.build_plugins import separate_queue
 from postoffice.daemon.generation import Core, Generation, next_generation
-from postoffice.daemon.listeners import Change, Server
+from postoffice.daemon.listeners import ListenerChange, Server
 from postoffice.doctor.dead_ends import postmaster_trouble
 from postoffice.model.errors import PostOfficeError
 
@@ -106,7 +106,7 @@ class Generations:
             return Reloaded(settings.source.file)
         await self._add_queue(settings)
         new = next_generation(self._core, settings, old)
-        change = Change(self.listeners, new.listeners)
+        change = ListenerChange(self.listeners, new.listeners)
         closed = tuple(listener.name for listener in change.closed)
         try:
             await self._start(new, old)
@@ -193,7 +193,7 @@ class Generations:
     async def _warnings(self) -> list[str]:
         """What is odd about the new configuration; it is logged, too."""
         settings = self.current.settings
-        warnings = preflight.of_the_keys(settings.tls.certificates)
+        warnings = preflight.key_warnings(settings.tls.certificates)
         try:
             missing = await postmaster_trouble(self._core.plugins.directories, settings.postmaster)
         except PostOfficeError as error:

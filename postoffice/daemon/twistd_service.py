@@ -41,7 +41,7 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Remove a stale PID file, so that it does not prevent the start."""
         if self.parent is not None and self.parent.get("pidfile"):
-            pidfile.forget_another(self.parent["pidfile"])
+            pidfile.remove_stale(self.parent["pidfile"])
 
     def opt_version(self) -> None:
         """Show the version of the post office and exit."""
@@ -61,7 +61,7 @@ def makeService(options: Options) -> IService:
     if options.parent is None:
         return office
     office.systemd = Systemd(os.environ, reactor)
-    return FrontDoor(office, options.parent, reactor)
+    return TwistdService(office, options.parent, reactor)
 
 
 def _office(given: str | None, reactor: IReactor) -> PostOffice:
@@ -78,7 +78,7 @@ def _words(error: StartupError) -> str:
     return f"The post office cannot open:\n{error}"
 
 
-class FrontDoor(Service):
+class TwistdService(Service):
     """
     The post office under twistd.
 
@@ -108,12 +108,10 @@ class FrontDoor(Service):
         act_on_signals(self._reactor, globalLogPublisher, self._reload)
         self._office.log_output.take_over(globalLogPublisher)
         self._arrange_pidfile_removal()
-        self._plainly(self._office.privilegedStartService)
+        self._or_exit(self._office.privilegedStartService)
 
     def _arrange_pidfile_removal(self) -> None:
-        """
-        If root changes to a user that may not remove the PID file, let a helper process remove it.
-        """
+        """Let a helper process remove the PID file, if root changes to another user."""
         settings = self._office.settings
         path = self._twistd.get("pidfile")
         if path and privileges.will_become(settings.user, settings.state):
@@ -122,7 +120,7 @@ class FrontDoor(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        self._plainly(self._office.startService)
+        self._or_exit(self._office.startService)
         opening = self._office.whenOpen()
         if not opening.called:  # a plugin waits for something that needs a running reactor
             self._pipe = self._twistd.pop("statusPipe", None)
@@ -138,9 +136,7 @@ class FrontDoor(Service):
             os.close(self._stderr)
 
     def _failed(self, failure: Failure) -> None:
-        """
-        The post office could not open while the reactor runs: stop the reactor, exit with status 1.
-        """
+        """The post office could not open: stop the running reactor, and exit with status 1."""
         if failure.check(CancelledError):  # type: ignore[no-untyped-call]
             return
         self._say(f"The post office cannot open:\n{failure.getErrorMessage()}")
@@ -152,7 +148,8 @@ class FrontDoor(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         return self._office.stopService()
 
-    def _plainly(self, step: Callable[[], None]) -> None:
+    def _or_exit(self, step: Callable[[], None]) -> None:
+        """Take a step of the start; exit with its reason if it fails."""
         try:
             step()
         except StartupError as error:

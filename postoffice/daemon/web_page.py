@@ -174,9 +174,11 @@ def _nobody() -> None:
 
 def _log() -> LogSource | None:
     """The log that this daemon writes, as far as it can be found; else the journal."""
-    from postoffice.logs.files import PLACES, Journal, LogFiles
+    from postoffice.logs.files import PLACES, LogFiles, SystemdJournal
 
     for path in PLACES:
         if os.access(path, os.R_OK):
             return LogFiles([path])
-    return Journal() if "JOURNAL_STREAM" in os.environ and shutil.which("journalctl") else None
+    return (
+        SystemdJournal() if "JOURNAL_STREAM" in os.environ and shutil.which("journalctl") else None
+    )

@@ -9,6 +9,7 @@ import resource
 from contextlib import suppress
 
 from postoffice.doctor.findings import Finding, Report
+from postoffice.server.connection_limits import FILES_OF_CLIENT, FILES_OF_DAEMON
 from postoffice.store.journal.filesystem import file_system
 
 #: The share of the disk, or of its inodes, that is free: below it there is a warning, an error.
@@ -18,8 +19,6 @@ ENOUGH, TOO_LITTLE = 50 << 30, 100 << 20
 #: File systems that forget everything, and those on other machines, where locks and sync differ.
 MEMORY = frozenset({"tmpfs", "ramfs"})
 REMOTE = re.compile(r"nfs|cifs|smb|9p|fuse|ceph|glusterfs|afs|vboxsf|virtiofs")
-#: Open files that belong to no connection, and those of one client.
-OF_THE_DAEMON, OF_A_CLIENT = 100, 3
 #: What adjtimex(2) returns while nothing keeps the clock right; octets of its struct, and more.
 _NOT_KEPT, _TIMEX = 5, 512
 
@@ -93,12 +92,12 @@ def check_file_system(path: str) -> list[Finding]:
 def check_open_files(connections: int, process: int | None) -> list[Finding]:
     """Compare the limit of open files with ``limits.connections``."""
     report = Report("system")
-    needed = OF_THE_DAEMON + OF_A_CLIENT * connections
+    needed = FILES_OF_DAEMON + FILES_OF_CLIENT * connections
     most = _limit_of(process)
     if most == resource.RLIM_INFINITY or most >= needed:
         report.ok(f"enough files may be open for {connections} connections")
     else:
-        enough = max(1, (most - OF_THE_DAEMON) // OF_A_CLIENT)
+        enough = max(1, (most - FILES_OF_DAEMON) // FILES_OF_CLIENT)
         report.warning(
             f"{most} files may be open, which is enough for {enough} of the {connections} "
             "connections that limits.connections allows",

@@ -102,7 +102,7 @@ def _lines_of(file: IO[bytes]) -> Iterator[bytes]:
             line = file.readline(LONGEST)
 
 
-class Journal:
+class SystemdJournal:
     """
     What a unit of systemd has written, by ``journalctl -o json``.
 

@@ -54,7 +54,7 @@ class Story:
 
 
 @dataclass
-class Found:
+class FoundStories:
     """The stories, in the order in which they begin; ``more``: there are further ones."""
 
     stories: list[Story]
@@ -63,7 +63,7 @@ class Found:
 
 def find(
     source: LogSource, wanted: str, since: float = 0.0, until: float = 0.0, most: int = 20
-) -> Found:
+) -> FoundStories:
     """
     Find what a log tells of an id, an address, a Message-ID or a UIDL.
 
@@ -80,7 +80,7 @@ def find(
         for octets in source.lines(max(since - 3600, 0.0)):
             joining.read(octets)
     told = [story for story in stories if story.lines]
-    return Found(sorted(told, key=lambda story: story.lines[0].time), search.more)
+    return FoundStories(sorted(told, key=lambda story: story.lines[0].time), search.more)
 
 
 class _Search:

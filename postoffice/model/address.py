@@ -175,6 +175,10 @@ class Quota:
         return max((have / most for have, most in limits if most), default=None)
 
 
+#: A quota that limits nothing.
+UNLIMITED = Quota(0, 0, "reject")
+
+
 #: The states of an account.  All may do everything but what their names say; a disabled account
 #: has no logins and gets no mail, and the mail that it has stays.
 ENABLED, DISABLED, COLLECT_ONLY, RECEIVE_ONLY, HELD = STATES = (

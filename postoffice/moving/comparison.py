@@ -17,10 +17,10 @@ from postoffice.moving.comparison_rules import (
     EXPLAINED,
     NEW,
     WRONG,
+    ComparedText,
     Difference,
     Lists,
     Seen,
-    Text,
     compare_bodies,
     compare_headers,
     compare_lists,
@@ -94,10 +94,10 @@ class Comparison:
             self._compare_bodies(connection, one, entry)
         return self._compared
 
-    def _compare(self, one: Listed, entry: Entry, theirs: Text | None) -> bool:
+    def _compare(self, one: Listed, entry: Entry, theirs: ComparedText | None) -> bool:
         """Compare one message; False if its bodies differ, which is to be looked into."""
         try:
-            ours = Text.of(self._reader.text(entry))
+            ours = ComparedText.of(self._reader.text(entry))
         except MessageGone:
             text = "it was deleted here during the comparison"
             self._compared.differences.append(Difference(NEW, "deleted", one.key, text))
@@ -138,7 +138,7 @@ class Comparison:
         extra = {}
         for at in lists.extra:
             entry = self._entries[at]
-            extra[Text.of(self._reader.text(entry)).header] = entry.uidl
+            extra[ComparedText.of(self._reader.text(entry)).header] = entry.uidl
         missing = [old[n] for n in lists.missing]
         for one, theirs in zip(missing, _texts(connection, missing, full=False), strict=True):
             if theirs is None or theirs.header not in extra:
@@ -178,7 +178,7 @@ class Comparison:
         self._compared.same += not found
 
 
-def _by_header(one: Listed, theirs: Text, ours: Text) -> Difference | None:
+def _by_header(one: Listed, theirs: ComparedText, ours: ComparedText) -> Difference | None:
     """Return whether sizes differ by as much as the headers do, in fields that do not matter."""
     more = len(theirs.header) - len(ours.header)
     if one.size == ours.size + more and notes(theirs.header) == notes(ours.header):
@@ -189,14 +189,14 @@ def _by_header(one: Listed, theirs: Text, ours: Text) -> Difference | None:
 
 def _texts(
     connection: POP3ClientConnection, wanted: Sequence[Listed], *, full: bool
-) -> Iterator[Text | None]:
+) -> Iterator[ComparedText | None]:
     """Yield what is to be known of each text; None if the server refuses it."""
     commands = (retr(one.number) if full else top(one.number) for one in wanted)
-    text = Text()
+    text = ComparedText()
     for event in connection.fetch(commands):
         if not isinstance(event, Ended):
             text.feed(event.octets)
             continue
         text.end()
         yield text if event.reply.ok else None
-        text = Text()
+        text = ComparedText()

@@ -92,7 +92,7 @@ def _order(there: Sequence[Seen], common: Sequence[tuple[int, int]]) -> Iterator
             yield Difference(WRONG, "order", there[one].uidl, text)
 
 
-class Text:
+class ComparedText:
     """
     What is kept of a text that goes by: its header, and digest and size of its body.
 
@@ -108,7 +108,7 @@ class Text:
         self.size = self.lines = self.dots = 0
 
     @classmethod
-    def of(cls, pieces: Iterable[bytes]) -> Text:
+    def of(cls, pieces: Iterable[bytes]) -> ComparedText:
         """A whole text."""
         text = cls()
         for piece in pieces:
@@ -167,7 +167,9 @@ def compare_headers(uidl: str, there: bytes, here: bytes) -> Difference | None:
     return Difference(WRONG, "header", uidl, "the header differs")
 
 
-def compare_sizes(uidl: str, listed: int | None, sent: int | None, here: Text) -> Difference | None:
+def compare_sizes(
+    uidl: str, listed: int | None, sent: int | None, here: ComparedText
+) -> Difference | None:
     """Compare the size that the old server lists, and the one that it sent, with our text."""
     if listed is None or listed == here.size:
         return None

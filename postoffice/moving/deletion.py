@@ -34,8 +34,8 @@ class Deletion:
         Compare what this session has ``listed`` with what is here, and mark what is the same.
 
         ``digests`` are of texts that have arrived in this session, by their UIDLs here; others
-        are fetched again.  What an earlier session has heard proves nothing, because some
-        servers give a UIDL to another message then.  Raises POP3Failed, TemporaryFailure.
+        are fetched again.  Texts of an earlier session prove nothing, because some servers
+        may have given the UIDL to another message since.  Raises POP3Failed, TemporaryFailure.
         """
         self.marked, self.other = 0, []
         entries = {entry.uidl: entry for entry in self._reader.entries()}
@@ -55,9 +55,9 @@ class Deletion:
         digests: Mapping[str, str],
     ) -> Iterator[Listed]:
         """Those with the same text."""
-        heard = [(one, digests[one.key]) for one in here if one.key in digests]
+        known = [(one, digests[one.key]) for one in here if one.key in digests]
         others = [one for one in here if one.key not in digests]
-        for one, there in (*heard, *_fetched(connection, others)):
+        for one, there in (*known, *_fetched(connection, others)):
             if there == self._ours(entries[one.key]):
                 yield one
             else:

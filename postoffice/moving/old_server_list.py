@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b, md5
@@ -16,10 +15,9 @@ from postoffice.pop3.client_connection import (
 from postoffice.pop3.client_listing import Lines, ListedSizes
 from postoffice.pop3.client_reply import COMMAND, failure
 from postoffice.protocol.wire import TopReader
+from postoffice.store.names import is_uidl
 
-#: What POP3 can show as a UIDL (RFC 1939 §7).
-_UIDL = re.compile(r"[!-~]{1,70}\Z")
-#: WildDuck and others list only the newest messages; a round number makes one wonder.
+#: WildDuck and others list only the newest messages: a round number of them is suspicious.
 _ROUND = (250, 500, 1000)
 
 
@@ -41,7 +39,7 @@ class Listed:
 @dataclass
 class OldList:
     """
-    All messages, in order; and what was odd.
+    All messages, in order, and warnings for the administrator.
 
     ``doubtful``: the lists contradict one another or may not be whole, so that the server may have
     messages that are not in them.
@@ -116,7 +114,7 @@ def _check_numbers(
 
 
 def _header_keys(connection: POP3ClientConnection, bare: list[Listed]) -> Iterator[tuple[int, str]]:
-    """Keys of messages without UIDL; of those whose header cannot be had, none."""
+    """Make keys of messages without UIDL; one whose header the server refuses gets none."""
     sizes = {one.number: one.size for one in bare}
     refused: list[int] = []
     for commands in (map(top, sizes), map(retr, refused)):
@@ -136,14 +134,14 @@ def _header_keys(connection: POP3ClientConnection, bare: list[Listed]) -> Iterat
 
 
 def _distinct(listed: Iterable[Listed], warn: Callable[[str], object]) -> Iterator[Listed]:
-    """Give a UIDL of ours to each message with one that POP3 does not allow, or of another."""
+    """Give a new UIDL to each message whose own POP3 does not allow, or another one has."""
     counts: dict[str, int] = {}
     twins = odd = 0
     for one in listed:
         said = one.key or one.uidl
         before = counts.get(said, 0)
         counts[said] = before + 1
-        if before or not _UIDL.match(said):
+        if before or not is_uidl(said):
             twins += bool(before)
             odd += not before
             yield replace(one, key=_new_key(said, before))

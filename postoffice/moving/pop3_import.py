@@ -2,8 +2,8 @@
 Imports one maildrop from a live POP3 server.  It blocks: for a thread.
 
 Messages are fetched pipelined, written as they arrive, and made durable in groups.  An import that
-stops goes on by the UIDLs.  Nothing is deleted at the old server but what is durably here and was
-compared with what the old server has.
+stops is continued by the UIDLs.  A message is deleted at the old server only when it is durably
+here, and the old server's text was compared with it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from postoffice.store.transfer.import_maildrop import places
 
 #: A group is committed when it has so many messages or octets, or is so many seconds old.
 GROUP, OCTETS, SECONDS = 1000, 64 << 20, 30.0
-#: So often a session may break at one message, until the message is left out.
+#: How often a session may break off at one message before the message is left out.
 TRIES = 3
 #: Seconds between two tries to commit while a session holds our maildrop.
 LOCKED = 2.0

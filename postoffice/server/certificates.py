@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from postoffice.interfaces import Executor
 from postoffice.model.errors import StartupError
+from postoffice.server import tls
 
 #: Seconds between two checks of the files for changes.
 LOOKS = 10.0
@@ -82,7 +83,7 @@ def load(files: CertificateFiles) -> Loaded:
         context.check_privatekey()
     except (SSL.Error, ValueError, TypeError) as error:
         raise Unusable(
-            f"{files.key} cannot be used with {files.certificate}: {_words(error)}"
+            f"{files.key} cannot be used with {files.certificate}: {tls.error_text(error) or error}"
         ) from None
     return Loaded(context, _names(certificate), certificate.not_valid_after_utc)
 
@@ -121,12 +122,6 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
         common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         names = [str(one.value) for one in common]
     return tuple(name.lower() for name in names)
-
-
-def _words(error: Exception) -> str:
-    """The text of an OpenSSL error."""
-    told = error.args[0] if error.args and isinstance(error.args[0], list) else None
-    return "; ".join(str(one[-1]) for one in told) if told else str(error)
 
 
 def _look(files: CertificateFiles) -> Stamp:

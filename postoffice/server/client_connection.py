@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import TimeoutError  # noqa: A004
-from twisted.internet.interfaces import IHandshakeListener, IPushProducer
+from twisted.internet.interfaces import IConnector, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -30,6 +30,7 @@ from postoffice.smtp.client_options import SMTPClientOptions
 from postoffice.smtp.client_reply import TLS_BROKEN
 from postoffice.util.event_log import EventLogger
 from postoffice.util.maybe_awaitable import at_once
+from postoffice.util.reactor import IReactor
 
 log = EventLogger("postoffice")
 
@@ -57,7 +58,7 @@ class ConnectOptions:
     ``hostname`` is our name.  ``sources`` are our IPv4 and IPv6 address, "" for any.
     """
 
-    reactor: Any
+    reactor: IReactor
     hostname: str
     sources: tuple[str, str] = ("", "")
     contexts: ClientContexts = field(default_factory=ClientContexts)
@@ -105,7 +106,7 @@ class ClientConnection(TwistedProtocol):
                 password=hop.password,
             )
         )
-        self._connector: Any = None
+        self._connector: IConnector | None = None
         self._connecting: Deferred[None] | None = None
         self._sending: Deferred[Result] | None = None
         self._leaving: list[Deferred[None]] = []  # who waits for its end
@@ -140,10 +141,8 @@ class ClientConnection(TwistedProtocol):
         """Connect; it fires once messages can be sent.  Fails with ConnectFailed."""
         waiting = self._connecting = Deferred(lambda _: self.abort())
         self._began = self._clock.seconds()
-        options = self._options
-        self._connector = dial(
-            options.reactor, self.hop, options.sources, self, self.never_connected
-        )
+        reactor, sources = self._options.reactor, self._options.sources
+        self._connector = dial(reactor, self.hop, sources, self, self.never_connected)
         return waiting
 
     def send(self, transaction: Transaction, text: IText) -> Deferred[Result]:
@@ -183,7 +182,7 @@ class ClientConnection(TwistedProtocol):
         self._fail("The connection was given up")
         if self.transport is not None:
             self.transport.abortConnection()
-        elif not self.lost:
+        elif not self.lost and self._connector:
             self._connector.stopConnecting()
 
     # -- what Twisted tells us -----------------------------------------------------------

@@ -7,6 +7,10 @@ from collections.abc import Iterable
 
 from postoffice.util.networks import network_of, prefix_of
 
+#: Open files of the daemon beside its connections: log, databases, folders, threads.
+FILES_OF_DAEMON = 100
+#: Open files of one client: its connection, the lock of its maildrop, a message.
+FILES_OF_CLIENT = 3
 #: How many times the limit of one IPv6 /64 all the /64s of one /48 may have together.
 WIDER = 4
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from twisted.internet.interfaces import IConnector
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 
 from postoffice.model.hop import Hop
+from postoffice.util.reactor import IReactor
 
 #: Seconds until a connection must stand.
 CONNECT = 30.0
 
 
 def dial(
-    reactor: Any,
+    reactor: IReactor,
     hop: Hop,
     sources: tuple[str, str],
     protocol: Protocol,
     failed: Callable[[Failure], None],
-) -> Any:
+) -> IConnector:
     """
     Begin to connect; return the connector.
 

@@ -42,16 +42,16 @@ class ReactorShares:
         """Count seconds of work for a client."""
         self._used += seconds
         if self._used >= _SOME:
-            self._look_for_the_next()
+            self._schedule_next_turn()
 
     def wait(self, *, new: bool = False) -> Deferred[None]:
         """Fires in a later turn of the reactor; ``new``: the client has had no share yet."""
         waiting: Deferred[None] = Deferred()
         (self._new if new else self._others).append(waiting)
-        self._look_for_the_next()
+        self._schedule_next_turn()
         return waiting
 
-    def _look_for_the_next(self) -> None:
+    def _schedule_next_turn(self) -> None:
         if self._next is None:
             self._next = self.clock.callLater(0, self._begin)
 
@@ -65,7 +65,7 @@ class ReactorShares:
             if not waiting.called:  # a cancelled one is called, too
                 waiting.callback(None)
         if self._new or self._others:
-            self._look_for_the_next()
+            self._schedule_next_turn()
 
 
 class ClientShare:

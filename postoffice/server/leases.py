@@ -80,7 +80,9 @@ class Leases:
         if self._neighbours is not None:
             self._neighbours.stop()
 
-    async def take(self, claim: LeaseRequest, open_it: Callable[[], Awaitable[Listing]]) -> Listing:
+    async def take(
+        self, request: LeaseRequest, open_it: Callable[[], Awaitable[Listing]]
+    ) -> Listing:
         """
         Open a maildrop; wait for it, or take it over, as the account's policy allows.
 
@@ -89,32 +91,32 @@ class Leases:
         try:
             listing = await open_it()
         except MaildropLocked:
-            if not claim.patience:
+            if not request.patience:
                 raise
-            listing = await self._wait_for(claim, open_it)
-        self._held[claim.maildrop] = claim
+            listing = await self._wait_for(request, open_it)
+        self._held[request.maildrop] = request
         return listing
 
-    def give_back(self, claim: LeaseRequest) -> None:
+    def give_back(self, request: LeaseRequest) -> None:
         """Release the maildrop; may be called at any time, also twice, also without take()."""
-        if self._held.get(claim.maildrop) is not claim:
+        if self._held.get(request.maildrop) is not request:
             return
-        del self._held[claim.maildrop]
-        for neighbour in self._wanted.pop(claim.maildrop, ()):
-            self._tell(FREE, claim.maildrop, neighbour)
-        self._wake(claim.maildrop)
+        del self._held[request.maildrop]
+        for neighbour in self._wanted.pop(request.maildrop, ()):
+            self._tell(FREE, request.maildrop, neighbour)
+        self._wake(request.maildrop)
 
     async def _wait_for(
-        self, claim: LeaseRequest, open_it: Callable[[], Awaitable[Listing]]
+        self, request: LeaseRequest, open_it: Callable[[], Awaitable[Listing]]
     ) -> Listing:
-        until = self._clock.seconds() + claim.patience
+        until = self._clock.seconds() + request.patience
         while True:
-            free = self._enqueue(claim.maildrop)  # before open_it, or a release could be missed
+            free = self._enqueue(request.maildrop)  # before open_it, or a release could be missed
             timer = self._clock.callLater(ASK_AGAIN, _wake, free)
             try:
-                if claim.gone():
+                if request.gone():
                     raise MaildropLocked
-                self._ask_for(claim)
+                self._ask_for(request)
                 try:
                     return await open_it()
                 except MaildropLocked:
@@ -124,14 +126,14 @@ class Leases:
             finally:
                 if timer.active():
                     timer.cancel()
-                self._dequeue(claim.maildrop, free)
+                self._dequeue(request.maildrop, free)
 
-    def _ask_for(self, claim: LeaseRequest) -> None:
+    def _ask_for(self, request: LeaseRequest) -> None:
         """Ask the session that holds the maildrop; if none here does, ask the neighbours."""
-        held = self._held.get(claim.maildrop)
+        held = self._held.get(request.maildrop)
         if held is None:
-            self._tell(TAKE if claim.takes_over else WAIT, claim.maildrop)
-        elif claim.takes_over:
+            self._tell(TAKE if request.takes_over else WAIT, request.maildrop)
+        elif request.takes_over:
             held.give_way()
 
     # -- the queue -------------------------------------------------------------

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from postoffice.accounts.address_resolution import AliasLoop, NoPostmaster
 from postoffice.interfaces import IDelivery, IMailQueue
 from postoffice.model import log_events
-from postoffice.model.address import Address, NotAnAddress
+from postoffice.model.address import UNLIMITED, Address, NotAnAddress
 from postoffice.model.envelope import Client, Envelope, Notify, Recipient, SessionInfo
 from postoffice.model.errors import (
     MaildropFull,
@@ -42,7 +42,7 @@ from postoffice.outbound.reports import (
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.policy.chain import PolicyChain
 from postoffice.server.reception import Reception
-from postoffice.server.reception_context import UNLIMITED, ReceptionContext
+from postoffice.server.reception_context import ReceptionContext
 from postoffice.util.maybe_awaitable import later
 from postoffice.util.shield import start_work
 

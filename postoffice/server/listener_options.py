@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from postoffice.util.networks import Network
 
 
 class Certificates(Protocol):

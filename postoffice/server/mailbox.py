@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from postoffice.interfaces import IMailbox, IMailStore, IRetention, IText
 from postoffice.model import log_events
-from postoffice.model.address import Account, Quota
+from postoffice.model.address import UNLIMITED, Account, Quota
 from postoffice.model.envelope import SessionInfo
 from postoffice.model.errors import NotAllRemoved, PostOfficeError, TemporaryFailure
 from postoffice.model.listing import Entry, Listing
@@ -34,8 +34,6 @@ log = Logger("postoffice")
 
 #: For how many pairs of quota and mail policy it is remembered what CAPA announces.
 REMEMBERED = 1000
-#: A quota that limits nothing.
-UNLIMITED = Quota(0, 0, "reject")
 
 Sayings = AnyOf[tuple[Quota, MailPolicy]]
 
@@ -95,8 +93,9 @@ class MailboxContext:
 
     def announced_to(self, account: Account) -> AnnouncedPolicy:
         """What CAPA says after a login to this account."""
-        is_his = account.address == self.postmaster
-        return self._told(self.postmaster_quota if is_his else account.quota, account.mail_policy)
+        is_postmaster = account.address == self.postmaster
+        quota = self.postmaster_quota if is_postmaster else account.quota
+        return self._told(quota, account.mail_policy)
 
     def whole(self, mail_policy: MailPolicy) -> MailPolicy:
         """A policy completed with the defaults, without what this store cannot do."""
@@ -133,7 +132,7 @@ class Mailbox(OldMembers):
         self._session_info = session_info
         self._maildrop = mailbox_context.store.maildrop(account.maildrop)
         self._leases = mailbox_context.leases
-        self._claim: LeaseRequest | None = None
+        self._request: LeaseRequest | None = None
         self.deleted: Sequence[Entry] = ()  # what this session has removed, for the log
 
     async def open(
@@ -142,10 +141,10 @@ class Mailbox(OldMembers):
         delay = max(login_delay, self.mail_policy.login_delay or 0)
         if self._leases is None:
             return await self._maildrop.open(delay)
-        self._claim = LeaseRequest(
+        self._request = LeaseRequest(
             self.account.maildrop, self.mail_policy, give_way or _no, gone or _no
         )
-        return await self._leases.take(self._claim, partial(self._maildrop.open, delay))
+        return await self._leases.take(self._request, partial(self._maildrop.open, delay))
 
     def fetch(self, entry: Entry) -> Awaitable[IText]:
         return self._maildrop.fetch(entry)
@@ -204,8 +203,8 @@ class Mailbox(OldMembers):
 
     def release(self) -> None:
         self._maildrop.release()
-        if self._leases is not None and self._claim is not None:
-            self._leases.give_back(self._claim)
+        if self._leases is not None and self._request is not None:
+            self._leases.give_back(self._request)
 
 
 def _no() -> bool:

@@ -34,8 +34,10 @@ def paths_of(
     envelope: Envelope, outcomes: Sequence[PostOfficeError | None] | None = None
 ) -> list[str]:
     """
-    Return the recipients in angle brackets, as the client named them; with ``outcomes`` only
-    those that have the message.  The last outcome is the queue's, if there are ``queued`` ones.
+    Return the recipients in angle brackets, as the client named them.
+
+    With ``outcomes``, only those that have the message; the last outcome is the queue's, if
+    there are ``queued`` recipients.
     """
     local, queued = envelope.recipients, envelope.queued
     if outcomes is not None:

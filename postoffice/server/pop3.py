@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from secrets import token_urlsafe
-from typing import Any, assert_never
+from typing import assert_never
 
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
@@ -55,7 +55,7 @@ class POP3Connection(LoginConnection[POP3Question, Answer]):
     def __init__(self, factory: POP3Factory) -> None:
         super().__init__(factory)
         self._mailbox: IMailbox | None = None
-        self._logout: Callable[[], Any] | None = None
+        self._logout: Callable[[], object] | None = None
         self._text: IText | None = None
         self._deleted = 0
 

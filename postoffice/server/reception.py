@@ -75,15 +75,13 @@ class Reception:
         if not isinstance(found, Resolution):
             found = await found
         given = self._reception_context.given(address)
+        outside = [QueuedRecipient(address=str(given))] if self._relays else []
         if found.refusal is not NO_RELAY and is_rewritten(given):
-            senders = self._reception_context.forward_senders
-            original = senders.returned_to(envelope, given) if senders else None
+            original = self._original(envelope, given)
             if original is None:
                 return UNKNOWN_RECIPIENT
             found = await later(self._reception_context.resolve(original))
             outside = [QueuedRecipient(address=str(original), original=str(given))]
-        else:
-            outside = [QueuedRecipient(address=str(given))] if self._relays else []
         queued, refused = self._elsewhere(envelope, given, found, outside)
         if not (found.accounts or found.discarded or queued):
             return (refused or found.refused)[0].reply
@@ -106,11 +104,14 @@ class Reception:
             log_kept_here(envelope, queued)
             queued = []
         envelope.name(given, accounts, queued, notify)
-        if found.entry is not None and (
-            not isinstance(found.entry, Account) or found.entry.forward
-        ):
+        if _leads_elsewhere(found):
             log_followed(envelope, given, found, [*accounts, *queued], [*full, *refused])
         return RECIPIENT_OK
+
+    def _original(self, envelope: Envelope, given: Address) -> Address | None:
+        """Return whom a bounce to a rewritten sender goes to; None if it is none of ours."""
+        senders = self._reception_context.forward_senders
+        return senders.returned_to(envelope, given) if senders else None
 
     def _elsewhere(
         self,
@@ -259,6 +260,12 @@ def loop_reader(envelope: Envelope) -> LoopReader | None:
         return None
     forwarded = [one.address for one in envelope.queued if one.original]
     return LoopReader([Address.parse(one).normal for one in forwarded])
+
+
+def _leads_elsewhere(found: Resolution) -> bool:
+    """Whether an alias, a forward or a catch-all has been followed."""
+    entry = found.entry
+    return entry is not None and not (isinstance(entry, Account) and not entry.forward)
 
 
 def _sender_reply(objection: Reply | None) -> Reply:

@@ -13,7 +13,7 @@ from postoffice.interfaces import (
     IAccountDirectory,
     IDestination,
 )
-from postoffice.model.address import Account, Address, NotAnAddress, Quota, normal_domain
+from postoffice.model.address import UNLIMITED, Account, Address, NotAnAddress, Quota, normal_domain
 from postoffice.model.alias import Found
 from postoffice.model.envelope import Envelope
 from postoffice.model.queued_message import QueuedRecipient
@@ -30,10 +30,6 @@ from postoffice.queue.sending_limits import SendingLimits
 from postoffice.server.dkim_keys import DKIMKeys
 from postoffice.server.forward_senders import ForwardSenders
 from postoffice.server.null_mx import NullMX
-
-#: A quota that limits nothing.
-UNLIMITED = Quota(0, 0, "reject")
-
 
 #: Tells a sender that these recipients (indexes in the envelope) have a message, whose beginning
 #: is given; nobody waits for it.

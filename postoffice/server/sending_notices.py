@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -15,13 +14,13 @@ from twisted.python.failure import Failure
 
 from postoffice.accounts.address_resolution import Resolution
 from postoffice.model import log_events
-from postoffice.model.address import Account, Address
+from postoffice.model.address import UNLIMITED, Account, Address
 from postoffice.model.envelope import Client, Envelope
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.hop import PeerReply
 from postoffice.model.log_event import tell
 from postoffice.outbound.sending_notice import login_notice, notice
-from postoffice.server.reception_context import UNLIMITED, ReceptionContext
+from postoffice.server.reception_context import ReceptionContext
 from postoffice.util.cache import Cache
 from postoffice.util.shield import shield
 
@@ -49,7 +48,7 @@ class SendingNotices:
 
     def tell(self, account: str, kind: str, facts: Mapping[str, str]) -> None:
         """Deliver a notice; nobody waits for it."""
-        self._begin(self._tell(account, kind, facts))
+        self._begin(Deferred.fromCoroutine(self._tell(account, kind, facts)))
 
     def login_refused(self, smarthost: str, reply: PeerReply) -> None:
         """Log that a smarthost refuses our login, and tell the postmaster, once a day at most."""
@@ -57,10 +56,9 @@ class SendingNotices:
         tell(log, log_events.SMARTHOST_LOGIN_REFUSED, to=smarthost, reply=said)
         if smarthost not in self._told:
             self._told.set(smarthost, True, AGAIN)
-            self._begin(self._tell_postmaster(smarthost, said))
+            self._begin(Deferred.fromCoroutine(self._tell_postmaster(smarthost, said)))
 
-    def _begin(self, telling: Coroutine[Deferred[Any], Any, None]) -> None:
-        work = Deferred.fromCoroutine(telling)
+    def _begin(self, work: Deferred[None]) -> None:
         self._under_way.add(work)
         work.addErrback(self._failed)
         work.addCallback(lambda _: self._under_way.discard(work))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import Any, assert_never, cast
+from typing import assert_never, cast
 
 from twisted.cred.credentials import Anonymous
 from twisted.internet.defer import Deferred
@@ -181,7 +181,7 @@ class SMTPConnection(LoginConnection[SMTPQuestion, Answer]):
     async def _speaks_early(self, seconds: float) -> bool:
         """Whether the client sends anything before its greeting; spam software often does."""
         early = self._early = Deferred()
-        timer: Any = self._clock.callLater(seconds, self._stayed_silent)
+        timer = self._clock.callLater(seconds, self._stayed_silent)
         try:
             return await early
         finally:

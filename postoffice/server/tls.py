@@ -41,9 +41,13 @@ def why_failed(reason: Failure | None) -> str:
     """What OpenSSL says about a handshake that failed; empty if the failure is not one of TLS."""
     if reason is None or not isinstance(reason.value, SSL.Error):
         return ""
-    told = reason.value.args[0] if reason.value.args else ()
-    words = [str(one[-1]) for one in told] if isinstance(told, list) else []
-    return "; ".join(words) or "broken off"
+    return error_text(reason.value) or "broken off"
+
+
+def error_text(error: Exception) -> str:
+    """The text of an OpenSSL error; empty if it has none."""
+    told = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return "; ".join(str(one[-1]) for one in told)
 
 
 def _hash_of_signature(certificate: x509.Certificate) -> hashes.HashAlgorithm | None:

@@ -106,15 +106,16 @@ def prepare(store: str) -> None:
         )
 
 
-def make_with_parents(path: str) -> None:
-    """Make a folder and those above it, as far as they are missing, durably.  Raises OSError."""
+def make_with_parents(path: str, *, sync: bool = True) -> None:
+    """Make a folder and those above it, as far as they are missing; ``sync``: durably."""
     missing = []
     while not os.path.isdir(path):
         missing.append(path)
         path = os.path.dirname(path)
     for path in reversed(missing):
         make_folder(path)
-        sync_folder(os.path.dirname(path))
+        if sync:
+            sync_folder(os.path.dirname(path))
 
 
 def names_in(folder: str) -> list[str]:

@@ -246,13 +246,13 @@ def test_a_copy_that_was_changed_is_made_anew(run, here):
     assert copy.read_bytes() == b"Subject: eve\r\n\r\n"
 
 
-@pytest.mark.parametrize("fails", ["sync_all", "make_above"])
+@pytest.mark.parametrize("fails", ["sync_all", "make_with_parents"])
 def test_a_second_backup_that_fails_leaves_the_first_whole(run, here, monkeypatch, fails):
     run("backup", "b")
     run("account", "add", "new@example.net", "--generate")
     put(here / "state/maildrops/example.net/new", 7, b"new\r\n")
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -300,7 +300,7 @@ def test_a_file_is_whole_or_as_it_was(run, here, monkeypatch, form):
     run("backup", form)
     before = Path(form).read_bytes()
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:

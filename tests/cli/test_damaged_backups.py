@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postoffice.backup.manifest import BackupError, Entry, Manifest, place
+from postoffice.backup.manifest import BackupError, Entry, Manifest, split_name
 from postoffice.backup.reader import check, source_of
 from tests.cli.backups import ANN, FORMS, name_of
 
@@ -106,7 +106,7 @@ NAMES = st.builds(
 @given(NAMES)
 def test_a_name_stays_below_its_root_or_is_refused(name):
     try:
-        root, path = place(name)
+        root, path = split_name(name)
     except BackupError:
         return
     assert root in ("mail", "state", "config", "machine")
@@ -140,7 +140,7 @@ def test_a_hostile_tar_writes_nothing_outside(tmp_path_factory, members):
     assert told.header["whole"]
     assert len({name for name, _ in members}) == len(members)
     for name, _ in members:
-        place(name)
+        split_name(name)
 
 
 @pytest.mark.parametrize(

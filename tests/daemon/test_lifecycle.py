@@ -26,7 +26,7 @@ from postoffice.daemon import privileges
 from postoffice.daemon.build import build, find_maker, makers, try_endpoint
 from postoffice.daemon.first_run import FirstRun, Terminal
 from postoffice.daemon.lifecycle import PostOffice
-from postoffice.daemon.twistd_service import FrontDoor, Options, makeService
+from postoffice.daemon.twistd_service import Options, TwistdService, makeService
 from postoffice.model.address import Address
 from postoffice.model.errors import StartupError, TemporaryFailure
 
@@ -246,7 +246,7 @@ def test_makeService_under_twistd_has_a_front_door(written):
     options.parent = {"nodaemon": True}
     options.parseOptions(["--config", "postoffice.yaml"])
     service = makeService(options)
-    assert isinstance(service, FrontDoor)
+    assert isinstance(service, TwistdService)
     os.close(service._stderr)
 
 

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from postoffice.logs.files import Journal, LogFiles, LogUnreadable
+from postoffice.logs.files import LogFiles, LogUnreadable, SystemdJournal
 from postoffice.logs.line import LONGEST
 
 
@@ -72,15 +72,15 @@ def test_what_cannot_be_read_is_told(put, tmp_path, name, octets, why):
 
 @pytest.mark.skipif(not shutil.which("journalctl"), reason="there is no journalctl")
 def test_journalctl_is_asked_and_its_failure_is_told(tmp_path):
-    assert list(Journal(more=[f"--directory={tmp_path}"]).lines()) == []
+    assert list(SystemdJournal(more=[f"--directory={tmp_path}"]).lines()) == []
     with pytest.raises(LogUnreadable, match=r"journalctl failed: .*No such file"):
-        list(Journal(more=[f"--file={tmp_path}/no-such"]).lines())
+        list(SystemdJournal(more=[f"--file={tmp_path}/no-such"]).lines())
 
 
 def test_without_journalctl_it_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LogUnreadable, match="journalctl cannot be run: No such file"):
-        list(Journal().lines())
+        list(SystemdJournal().lines())
 
 
 def test_who_stops_reading_ends_journalctl(monkeypatch, tmp_path):
@@ -88,7 +88,7 @@ def test_who_stops_reading_ends_journalctl(monkeypatch, tmp_path):
     endless.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec {shutil.which('yes')}\n")
     endless.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    lines = Journal().lines()
+    lines = SystemdJournal().lines()
     assert next(lines) == b"y\n"
     lines.close()
     pid = int((tmp_path / "pid").read_text())

@@ -9,8 +9,8 @@ from postoffice.moving.comparison_rules import (
     EXPLAINED,
     NEW,
     WRONG,
+    ComparedText,
     Seen,
-    Text,
     compare_bodies,
     compare_headers,
     compare_lists,
@@ -67,7 +67,7 @@ def test_headers(other, kind):
     assert (found and found.kind) == kind
 
 
-OURS = Text.of([HEADER + b"..\r\n.\r\nx\r\n"])
+OURS = ComparedText.of([HEADER + b"..\r\n.\r\nx\r\n"])
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_bodies(body, kind):
 
 def test_a_text_is_the_same_wherever_it_is_cut():
     whole = HEADER + b".a\r\nb\r\n..c\r\n"
-    one = Text.of([whole])
+    one = ComparedText.of([whole])
     for pieces in (cut(whole, range(len(whole))), cut(whole.replace(b"\r\n", b"\n"), range(99))):
-        other = Text.of(pieces)
+        other = ComparedText.of(pieces)
         assert (other.header, other.body) == (one.header, one.body) == (HEADER, one.body)
         assert (other.size, other.lines, other.dots) == (len(whole), 7, 2)
 
