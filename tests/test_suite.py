@@ -32,6 +32,8 @@ def test_the_suite_leaves_living_post_offices_alone(tmp_path):
         states.append(tmp_path / f"living-{len(states)}")
         (place / "postoffice.yaml").write_text(LIVING.format(state=states[-1]))
     words = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider"]
+    # not where pytest would remove the folders of earlier runs, which are many
+    words += ["--basetemp", str(tmp_path / "nested")]
     words += [str(TESTS / test) for test in LOOKING]
     done = subprocess.run(
         words, cwd=folder, env={**os.environ, OTHER_PLACES: str(tmp_path / "postoffice.yaml")},

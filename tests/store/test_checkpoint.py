@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from postoffice.model.errors import NoSpace, TemporaryFailure
-from postoffice.store.journal import journal, segments
+from postoffice.store.journal import checkpoints, journal, segments
 from postoffice.store.maildir_store import CHECKPOINT_INTERVAL
 from tests.store.journaled import (
     ANN,
@@ -91,7 +91,7 @@ def test_rule_6_nothing_is_checkpointed_before_it_is_in_its_place(
 ):
     one = served()
     slow = waiting_to_apply(root, child)
-    monkeypatch.setattr(journal, "PATIENCE", 0.0)
+    monkeypatch.setattr(checkpoints, "PATIENCE", 0.0)
     one.checkpoint()
     assert (mark_of(root), there(root)) == (0, [])
     assert any("checkpoint timed out" in line for line in logged)

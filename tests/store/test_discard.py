@@ -9,7 +9,7 @@ import pytest
 
 from postoffice.model.errors import TemporaryFailure
 from postoffice.store import cleanup
-from postoffice.store.journal import journal
+from postoffice.store.journal import checkpoints
 from postoffice.testing import finish
 from tests.store.journaled import (
     ANN,
@@ -91,7 +91,7 @@ def test_rule_10_where_it_never_rests_nothing_is_done(root, child, served, monke
     one = served()
     one.post("one")
     slow = waiting_to_apply(root, child)
-    monkeypatch.setattr(journal, "PATIENCE", 0.0)
+    monkeypatch.setattr(checkpoints, "PATIENCE", 0.0)
     with pytest.raises(TemporaryFailure):
         finish(one.store.discard(JOE, False))
     assert there(root) == ["one"]
