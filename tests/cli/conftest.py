@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
+from contextlib import chdir
+from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
@@ -13,10 +16,22 @@ from click.testing import CliRunner
 from postoffice.accounts import passwords
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.cli import main
+from postoffice.daemon import plugin_makers
 from postoffice.protocol import scram
 from postoffice.store import files, vault
 from postoffice.testing import ImmediateExecutor, finish
 from tests.cli.backups import ANN, BOB, EVE, name_of, put
+
+INIT = "init . --hostname mail.example.net --domain example.net"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def known_makers():
+    """Plugins are looked for once: each command would look again, in all folders of Python."""
+    found = {interface: plugin_makers.makers(interface) for interface in plugin_makers.WHAT}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugin_makers, "_remembered", found)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,17 +65,49 @@ def run(tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory):
+    """Makes post offices by init and more commands: by the same ones once, to be copied."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def template(*commands: str) -> Path:
+        if commands not in made:
+            folder = tmp_path_factory.mktemp("template")
+            with chdir(folder):
+                for words in (INIT, *commands):
+                    result = CliRunner().invoke(main, shlex.split(words), prog_name="postoffice")
+                    assert result.exit_code == 0, result.output
+            made[commands] = folder
+        return made[commands]
+
+    return template
+
+
 @pytest.fixture
-def office(run, tmp_path):
+def furnish(run, templates, tmp_path):
+    """Makes a post office by init and these commands, which are run only where there is one."""
+
+    def furnish(*commands: str) -> Path:
+        if not (tmp_path / "postoffice.yaml").exists():
+            shutil.copytree(templates(*commands), tmp_path, dirs_exist_ok=True)
+        else:
+            for words in commands:
+                run(*shlex.split(words))
+        return tmp_path
+
+    return furnish
+
+
+@pytest.fixture
+def office(furnish):
     """A post office that init has made, in the folder that commands are run in."""
-    run("init", ".", "--hostname", "mail.example.net", "--domain", "example.net")
-    return tmp_path
+    return furnish()
 
 
 @pytest.fixture
-def ann(run, office):
+def ann(furnish):
     """The maildrop of an account, which is not there yet."""
-    run("account", "add", ANN, "--generate")
+    office = furnish(f"account add {ANN} --generate")
     return office / "state" / "maildrops" / "example.net" / "ann"
 
 

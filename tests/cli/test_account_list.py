@@ -21,10 +21,9 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def people(office, run):
-    run("domain", "add", "example.org", "--quota", "1KiB")
-    for name in (ANN, BOB):
-        run("account", "add", name, "--generate")
+def people(furnish):
+    accounts = (f"account add {name} --generate" for name in (ANN, BOB))
+    furnish("domain add example.org --quota 1KiB", *accounts)
 
 
 @pytest.fixture

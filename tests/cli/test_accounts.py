@@ -255,8 +255,8 @@ def test_an_account_is_shown_with_its_mail(run, ask, office):
 
 
 @pytest.fixture
-def ann(run, office):
-    run("account", "add", "ann@example.net", "--generate")
+def ann(furnish):
+    furnish("account add ann@example.net --generate")
     return "ann@example.net"
 
 

@@ -12,12 +12,9 @@ INFO, ALL = "info@example.net", "all@example.net"
 
 
 @pytest.fixture
-def people(run, office):
-    run("domain", "add", "example.org")
-    for name in (ANN, BOB):
-        run("account", "add", name, "--generate")
-    run("alias", "add", INFO, ANN, BOB)
-    return office
+def people(furnish):
+    accounts = (f"account add {name} --generate" for name in (ANN, BOB))
+    return furnish("domain add example.org", *accounts, f"alias add {INFO} {ANN} {BOB}")
 
 
 def path(ask, address: str) -> tuple:

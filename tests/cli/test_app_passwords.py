@@ -19,8 +19,8 @@ JOE = "joe@example.net"
 
 
 @pytest.fixture
-def joe(office, run):
-    run("account", "add", JOE, "--generate")
+def joe(furnish):
+    furnish(f"account add {JOE} --generate")
 
 
 @pytest.fixture

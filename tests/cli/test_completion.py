@@ -23,10 +23,9 @@ def offers(run):
 
 
 @pytest.fixture
-def people(run, office):
-    for name in (ANN, BOB):
-        run("account", "add", name, "--generate")
-    run("domain", "add", "example.org")
+def people(furnish):
+    accounts = (f"account add {name} --generate" for name in (ANN, BOB))
+    furnish(*accounts, "domain add example.org")
 
 
 def test_commands_are_offered(offers):

@@ -12,18 +12,18 @@ NAMES = ["example.net", "other.example", "third.example", "xn--bcher-kva.example
 
 
 @pytest.fixture
-def full(run, office):
+def full(furnish):
     """An office with all that a domain can have."""
-    run("account", "add", ANN, "--generate")
-    run("domain", "add", "other.example", "--quota", "5MiB", "--over", "defer", "--keep", "9 days")
-    run("account", "add", '"c d"@other.example', "--generate")
-    run("domain", "add", "bücher.example")
-    run("domain", "alias", "add", "third.example", "other.example")
-    more = ("--catch-all", ANN, "--catch-all", '"c d"@other.example')
-    excepted = ("--except", "sales", "--except", '"a b"')
-    run("domain", "set", "other.example", "--separators", "-+", *more, *excepted)
-    run("domain", "set", "bücher.example", "--separators", "")
-    return office
+    more = f"--catch-all {ANN} --catch-all '\"c d\"@other.example'"
+    return furnish(
+        f"account add {ANN} --generate",
+        "domain add other.example --quota 5MiB --over defer --keep '9 days'",
+        "account add '\"c d\"@other.example' --generate",
+        "domain add bücher.example",
+        "domain alias add third.example other.example",
+        f"domain set other.example --separators -+ {more} --except sales --except '\"a b\"'",
+        "domain set bücher.example --separators ''",
+    )
 
 
 def shown(ask):

@@ -18,8 +18,8 @@ ANN = "ann@example.net"
 
 
 @pytest.fixture
-def ann(run, office):
-    run("account", "add", ANN, "--generate")
+def ann(furnish):
+    furnish(f"account add {ANN} --generate")
     return ANN
 
 

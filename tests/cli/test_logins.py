@@ -131,9 +131,9 @@ def offer(office, *mechanisms: str) -> None:
 
 
 @pytest.fixture
-def ann(run, office):
+def ann(furnish):
     """An account with a password that the command has set."""
-    run("account", "add", ANN, "--generate")
+    furnish(f"account add {ANN} --generate")
     return ANN
 
 
