@@ -72,7 +72,7 @@ def _check_days(loaded: Loaded, report: Report) -> None:
 
 
 def chain_trouble(path: str) -> str:
-    """Return why the system's authorities do not vouch for a certificate; "" if they do."""
+    """Return why no authority that this system trusts vouches for a certificate; "" if one does."""
     first, *rest = map(crypto.X509.from_cryptography, certificates_in(path))
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_default_verify_paths()
@@ -84,7 +84,7 @@ def chain_trouble(path: str) -> str:
     except crypto.X509StoreContextError as error:
         words = str(error)
         if "expired" in words or "not yet valid" in words:
-            return ""  # the days are told of already
+            return ""  # reported by _check_days
         if "local issuer" in words and not rest:
             return f"{words}; the file has no chain"
         return words

@@ -1,4 +1,4 @@
-"""Examines the DNS: whether mail programs find their settings."""
+"""Examines the DNS: whether mail programs find their settings there."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ async def check_clients(ask: Ask, domain: str, records: Sequence[DNSRecord]) -> 
     """
     Examine by which of a domain's records mail programs find their settings.
 
-    ``records`` are those to copy.  Of services the records must be the same (RFC 6186), of the
-    hosts ``autoconfig`` and ``autodiscover`` there must be an address: it may be another server's.
+    ``records`` are those that the DNS should have.  Records of services must be the same (RFC
+    6186); the hosts ``autoconfig`` and ``autodiscover`` must have an address, of any server.
     """
     report = Report("dns", domain)
     ours = [one for one in records if one.purpose == CLIENTS]

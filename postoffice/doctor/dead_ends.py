@@ -1,4 +1,4 @@
-"""Aliases, forwards, catch-alls and a postmaster that lead nowhere, or in a circle."""
+"""Finds aliases, forwards, catch-alls and a postmaster that lead nowhere, or in a circle."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def dead_ends(directories: Sequence[IAccountDirectory], postmaster: str) -
     found: list[str] = []
     async for name, targets in _targets(directories):
         if not targets:
-            good.add(name)  # an account that forwards nothing
+            good.add(name)  # an account that keeps its mail
         for target in targets:
             if target.normal in good:
                 continue

@@ -1,4 +1,4 @@
-"""Examines the DNS: whether mail for our domains comes here, and whether others trust ours."""
+"""Examines the DNS: whether mail for our domains comes here, and whether others trust our mail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable, NoSuchName
 from postoffice.outbound.dkim import SigningKey, same_record
 from postoffice.outbound.mta_sts import ENFORCE, Policy, read_records
 
-#: Fetches the MTA-STS policy of a domain that has this id.  Raises an exception that says why not.
+#: Fetches the MTA-STS policy of a domain; it must have this id.  Raises if it cannot.
 Fetch = Callable[[str, str], Awaitable[Policy]]
 
 
@@ -33,10 +33,10 @@ class DomainKey:
 @dataclass(frozen=True)
 class DNSExaminer:
     """
-    Examines names over ``ask``; each lookup ends, with an answer or without.
+    Examines names with ``ask``, whose look-ups always end.
 
-    ``receives``: other servers deliver to us (SMTP listens), not to a server before us.
-    ``fetch`` gets MTA-STS policies; without it they are not looked at.
+    ``receives``: other servers deliver to us (SMTP listens), not to a server in front of us.
+    ``fetch`` fetches MTA-STS policies; without it they are not examined.
     """
 
     ask: Ask
@@ -244,10 +244,8 @@ class DNSExaminer:
 
     async def _one_key(self, report: Report, one: DomainKey) -> None:
         key, domain = one.key, report.where
-        try:
-            texts = await self._texts(key.name)
-        except DNSUnavailable as error:
-            unavailable(report, f"the DKIM record {key.name}", str(error))
+        texts = await self._texts_of(key.name, report, f"the DKIM record {key.name}")
+        if texts is None:
             return
         mend = f"add to the DNS: {wanted.dkim_record(key).line}"
         if any(same_record(text, key.record) for text in texts):
@@ -276,10 +274,8 @@ class DNSExaminer:
 
     async def _dmarc(self, domain: str, record: DNSRecord) -> list[Finding]:
         report = Report("dns", domain)
-        try:
-            texts = await self._texts(record.name)
-        except DNSUnavailable as error:
-            unavailable(report, f"the DMARC record of {domain}", str(error))
+        texts = await self._texts_of(record.name, report, f"the DMARC record of {domain}")
+        if texts is None:
             return report.findings
         found = [one for one in texts if one.replace(b" ", b"").lower().startswith(b"v=dmarc1")]
         if not found:
@@ -297,10 +293,8 @@ class DNSExaminer:
 
     async def _mta_sts(self, domain: str, record: DNSRecord) -> list[Finding]:
         report = Report("dns", domain)
-        try:
-            texts = await self._texts(record.name)
-        except DNSUnavailable as error:
-            unavailable(report, f"the MTA-STS record of {domain}", str(error))
+        texts = await self._texts_of(record.name, report, f"the MTA-STS record of {domain}")
+        if texts is None:
             return report.findings
         name = read_records(texts)
         if name is None:
@@ -333,16 +327,20 @@ class DNSExaminer:
 
     async def _optional(self, domain: str, record: DNSRecord, what: str) -> list[Finding]:
         report = Report("dns", domain)
-        try:
-            texts = await self._texts(record.name)
-        except DNSUnavailable as error:
-            unavailable(report, record.name, str(error))
-            return report.findings
+        texts = await self._texts_of(record.name, report, record.name)
         if texts:
             report.ok(f"{domain} asks for {what}")
-        else:
+        elif texts is not None:
             report.note(f"{domain} does not ask for {what}", f"add to the DNS: {record.line}")
         return report.findings
+
+    async def _texts_of(self, name: str, report: Report, what: str) -> Sequence[bytes] | None:
+        """Return the TXT records of a name; report it and return None if there is no answer."""
+        try:
+            return await self._texts(name)
+        except DNSUnavailable as error:
+            unavailable(report, what, str(error))
+            return None
 
     async def _texts(self, name: str) -> Sequence[bytes]:
         outcome = await self.ask(name, "TXT")

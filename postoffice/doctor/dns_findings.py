@@ -1,4 +1,4 @@
-"""Asks the DNS and other servers: for the command, and for the web page."""
+"""Runs the checks that ask the DNS and other servers, for the command and the web page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from postoffice.dns.addresses import all_of, look_up
 from postoffice.dns.mta_sts_fetch import PolicyFetcher
 from postoffice.dns.resolver import Resolver
 from postoffice.doctor.dns_checks import DNSExaminer, DomainKey
-from postoffice.doctor.dns_silence import Hearing, too_slow
+from postoffice.doctor.dns_silence import CountingResolver, too_slow
 from postoffice.doctor.findings import Finding, Report
 from postoffice.doctor.port_checks import check_way_out
 from postoffice.doctor.site import DIRECT, Site, site_of
@@ -23,9 +23,9 @@ from postoffice.server.dkim_keys import ACTIVE, OLD, DKIMKeys
 from postoffice.util.networks import local_addresses
 from postoffice.util.reactor import IReactor
 
-#: Domains that are examined at the same time, and seconds for them; seconds for all.
+#: Domains that are examined at the same time, the seconds for one of them, and those for all.
 TOGETHER, PATIENCE, IN_ALL = 50, 60.0, 120.0
-#: Domains whose mail servers are tried, to see whether others can be reached.
+#: Domains whose mail servers we try to reach on port 25.
 TRIED = ("gmail.com", "outlook.com")
 
 
@@ -41,13 +41,13 @@ def resolver_of(reactor: IReactor, settings: Settings) -> Resolver:
 
 
 async def check_dns(reactor: IReactor, settings: Settings, domains: Sequence[str]) -> list[Finding]:
-    """Examine the host and these domains, as many of them as there is time for."""
+    """Examine the host and as many of these domains as the time allows."""
     resolver = resolver_of(reactor, settings)
     site, outbound = site_here(settings), settings.outbound
     ca = outbound.tls.ca if outbound else None
-    hearing = Hearing(resolver.ask)
+    counting = CountingResolver(resolver.ask)
     fetcher = PolicyFetcher(reactor, resolver.ask, lambda _: True, ca=ca)
-    examiner = DNSExaminer(hearing.ask, site, bool(settings.listeners.smtp), fetcher.fetch)
+    examiner = DNSExaminer(counting.ask, site, bool(settings.listeners.smtp), fetcher.fetch)
     start = reactor.seconds()
     try:
         findings = await _in_time(reactor, site.hostname, examiner.host())
@@ -67,8 +67,8 @@ async def check_dns(reactor: IReactor, settings: Settings, domains: Sequence[str
                 ]
             )
             findings += [finding for one in examined for finding in one]
-            if hearing.silent:
-                return hearing.merged(findings, outbound.dns.servers if outbound else ())
+            if counting.silent:
+                return counting.merged(findings, outbound.dns.servers if outbound else ())
     finally:
         resolver.stop()
     return findings
@@ -107,7 +107,7 @@ def domain_keys(state: str, domain: str) -> list[DomainKey]:
 
 
 async def check_outgoing(reactor: IReactor, settings: Settings) -> list[Finding]:
-    """If we send mail directly, check that mail servers of others can be reached."""
+    """Check that other mail servers can be reached, if we send mail directly."""
     if settings.outbound is None or site_here(settings).sends != DIRECT:
         return []
     resolver = resolver_of(reactor, settings)
@@ -120,7 +120,7 @@ async def check_outgoing(reactor: IReactor, settings: Settings) -> list[Finding]
 
 
 async def _first_host(ask: Ask, domain: str, families: Sequence[int]) -> tuple[str, str] | None:
-    """Return the first mail server of a domain, and its first address."""
+    """Return the first mail server of a domain and its first address, if it has one."""
     try:
         outcome = await ask(domain, "MX")
     except DNSUnavailable:

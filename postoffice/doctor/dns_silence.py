@@ -1,4 +1,4 @@
-"""Look-ups without an answer: a finding for each, or one for all where the DNS is down."""
+"""Look-ups without an answer: a finding for each, or one finding if the DNS is down."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def too_slow(report: Report, what: str) -> None:
     report.warning(f"examining {what} {_SLOW}", "try again, or see outbound: dns:")
 
 
-class Hearing:
-    """Asks by ``ask``, and counts the answers; an answer may say that there is no such name."""
+class CountingResolver:
+    """Asks with ``ask``, and counts the answers; "no such name" is an answer, too."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -29,7 +29,7 @@ class Hearing:
         self._why: dict[str, None] = {}
 
     async def ask(self, name: str, kind: str) -> Outcome:
-        """Ask.  Raises DNSUnavailable."""
+        """Ask; raises DNSUnavailable."""
         self._asked += 1
         try:
             outcome = await self._ask(name, kind)
@@ -48,7 +48,7 @@ class Hearing:
         self, findings: Sequence[Finding], servers: Sequence[tuple[str, int]]
     ) -> list[Finding]:
         """
-        Return findings with one for all look-ups without an answer.
+        Return the findings, with one finding in place of those about look-ups without an answer.
 
         ``servers`` are the name servers of the configuration, if it names any.
         """
@@ -66,6 +66,6 @@ class Hearing:
 
 
 def _unanswered(finding: Finding) -> bool:
-    """Return whether a finding says no more than that there was no answer."""
+    """Whether a finding says only that a look-up had no answer."""
     what = finding.what
     return finding.level == WARNING and (f": {_SILENT} (" in what or what.endswith(f" {_SLOW}"))

@@ -23,7 +23,7 @@ def check_modes(settings: Settings) -> list[Finding]:
         try:
             mode = os.stat(path).st_mode
         except OSError:
-            continue  # others say that it is missing
+            continue  # other checks report a missing file
         if mode & stat.S_IWOTH and not (mode & stat.S_ISVTX):
             report.error(f"every user can change {path}", f"chmod o-w {path}", where=path)
         elif secret and mode & (stat.S_IROTH | stat.S_IXOTH * stat.S_ISDIR(mode)):
@@ -41,7 +41,7 @@ def _files(settings: Settings) -> Iterator[tuple[str, bool]]:
         yield settings.source.file, False
     yield settings.state, True
     if not _is_open(settings.state):
-        return  # nobody comes to what is in it
+        return  # others cannot enter the folder
     for number, path in enumerate(_below(settings.state)):
         if number >= MOST:
             break
@@ -67,7 +67,7 @@ def _below(state: str) -> Iterator[str]:
 
 
 def check_access(settings: Settings, me: str) -> list[Finding]:
-    """Examine what the user of the daemon, who is this process's, can read and write."""
+    """Examine what ``me``, the user of the daemon and of this process, can read and write."""
     report = Report("files")
     state = settings.state
     if os.path.isdir(state):

@@ -1,4 +1,4 @@
-"""What the doctor finds: how bad it is, what and where, and how to mend it."""
+"""Findings: how bad something is, what and where it is, and how to mend it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Finding:
 
 
 class Report:
-    """The findings of one kind as they are made: ``report.warning("…", mend="…")``."""
+    """Collects findings of one kind: ``report.warning("…", mend="…")``."""
 
     def __init__(self, kind: str, where: str = "") -> None:
         self.kind = kind
@@ -67,10 +67,10 @@ class Report:
 
 
 def worst(findings: Iterable[Finding]) -> str:
-    """The worst level there is; OK without findings."""
+    """Return the worst level; OK without findings."""
     return max((one.level for one in findings), key=LEVELS.index, default=OK)
 
 
 def status(findings: Iterable[Finding]) -> int:
-    """The exit code for monitoring: 0 without problems, 1 with warnings, 2 with errors."""
+    """Return the exit code for monitoring: 2 with errors, 1 with warnings, else 0."""
     return max(0, LEVELS.index(worst(findings)) - 1)

@@ -1,4 +1,4 @@
-"""Examines what mail nobody gets: dead ends, maildrops without an account, what is set aside."""
+"""Finds mail that nobody gets: dead ends, maildrops without an account, mail that is set aside."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def check_addresses(
 async def check_maildrops(
     directories: Sequence[IAccountDirectory], store: object, settings: Settings
 ) -> list[Finding]:
-    """Examine whether there is mail that no account can fetch, and what is set aside."""
+    """Examine whether there is mail that no account can fetch."""
     report = Report("mail")
     if not IStoreBackup.providedBy(store):
         return []
@@ -71,7 +71,7 @@ async def check_maildrops(
 
 
 def check_set_aside(path: str) -> list[Finding]:
-    """Examine what could not be put into a maildrop of the store.  It blocks."""
+    """Report the mail that could not be put into a maildrop of the store.  It blocks."""
     report = Report("mail", path)
     try:
         found = [

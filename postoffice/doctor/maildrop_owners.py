@@ -22,7 +22,7 @@ class OwnedMaildrop:
 async def owners_of(
     directories: Sequence[IAccountDirectory], settings: Settings, names: Sequence[str]
 ) -> list[OwnedMaildrop]:
-    """Return the maildrops of these names; asks each directory that can list its accounts once."""
+    """Return the maildrops of these names with their owners; reads each list of accounts once."""
     wanted, owners = set(names), dict[str, OwnedMaildrop]()
     others = []
     for directory in directories:
@@ -41,7 +41,7 @@ async def owners_of(
 
 
 def maildrop_of(settings: Settings, account: Account) -> OwnedMaildrop:
-    """Return the maildrop of an account, and the quota that holds for it."""
+    """Return the maildrop of an account, with the quota that applies to it."""
     if account.address == settings.postmaster.normal:
         return OwnedMaildrop(account.maildrop, account.address, settings.postmaster_quota)
     quota = account.quota.or_else(settings.default_quota)

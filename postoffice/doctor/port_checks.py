@@ -1,5 +1,5 @@
 """
-Examines the ports: does each listener answer, and is it this daemon?  May we connect to port 25?
+Examines the ports: whether this daemon answers on each, and whether we can connect to port 25.
 
 All functions block; the ports are tried side by side, and each has a few seconds.
 """
@@ -41,7 +41,7 @@ class Greeting:
 
 
 def daemon_process(control: str) -> int | None:
-    """Return the process of the daemon that answers on its control socket; None without one."""
+    """Return the process id of the daemon that has this control socket; None if none runs."""
     with suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
         asking.settimeout(PATIENCE)
         asking.connect(control)
@@ -56,7 +56,7 @@ def check_ports(
     """
     Try all listeners.  ``running``: the daemon answers on its control socket.
 
-    ``others`` are the endpoints of services that do not greet: they are only connected to.
+    ``others`` are the endpoints of services without a greeting: only a connection is tried.
     """
     report = Report("daemon")
     if running:
@@ -89,7 +89,7 @@ def check_ports(
 
 
 def closed(endpoint: str) -> str:
-    """Return why nobody can connect to an endpoint; "" if somebody can."""
+    """Return why a connection to an endpoint fails; "" if it works."""
     place = address_of(endpoint)
     if place is None:
         return ""
@@ -168,7 +168,7 @@ def _first_line(connection: socket.socket, service: str) -> str:
 
 
 def _said(connection: socket.socket) -> str:
-    """Read the greeting, and take leave."""
+    """Read the greeting, and say QUIT."""
     octets = b""
     while b"\n" not in octets and len(octets) < GREETING:
         more = connection.recv(GREETING)
@@ -185,7 +185,7 @@ def _words(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-# -- who has a port ---------------------------------------------------------------------
+# -- which process has a port ---------------------------------------------------------------------
 
 
 def holder(endpoint: str) -> str:
@@ -229,7 +229,7 @@ def _open_sockets(process: str) -> Iterator[str]:
 
 
 def check_way_out(hosts: Sequence[tuple[str, str]], port: int = 25) -> list[Finding]:
-    """Try to connect to mail servers of others: names and addresses.  One is enough."""
+    """Try to connect to other mail servers (name and address); one success is enough."""
     report = Report("daemon", "outgoing")
     if not hosts:
         report.note(f"whether port {port} is open outwards could not be tried: no host was found")

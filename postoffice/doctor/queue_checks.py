@@ -12,14 +12,14 @@ from postoffice.model.errors import StartupError
 from postoffice.queue.queue_db import QUEUE, QueueDB
 from postoffice.queue.selection import Selection
 
-#: Seconds after which mail has waited for long; the share of the room of the queue that is much.
+#: Seconds after which mail has waited for long; the share of the queue that is nearly full.
 LONG, MUCH = 86400.0, 0.8
 #: Destinations that are named.
 SHOWN = 10
 
 
 def check_queue(state: str, most: int, now: float | None = None) -> list[Finding]:
-    """Examine what waits, of at most ``most`` messages.  It blocks.  ``now`` is Unix time."""
+    """Examine the queue, which may hold ``most`` messages.  It blocks.  ``now`` is Unix time."""
     report = Report("queue")
     path = os.path.join(state, QUEUE)
     if not os.path.exists(path):
@@ -46,8 +46,8 @@ def check_queue(state: str, most: int, now: float | None = None) -> list[Finding
         )
     if waiting >= MUCH * most:
         report.warning(
-            f"{waiting} messages wait, and {most} at most may: then no more mail to "
-            "others is taken",
+            f"{waiting} messages wait, and at most {most} may: beyond that, mail to other "
+            "domains is refused",
             "postoffice queue destinations shows where it waits",
         )
     if not report.findings:

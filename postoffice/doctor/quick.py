@@ -1,4 +1,4 @@
-"""What can be examined in a moment, for the overview of the web page.  It blocks."""
+"""The checks that take a moment, for the overview of the web page.  They block."""
 
 from __future__ import annotations
 

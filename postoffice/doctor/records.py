@@ -1,10 +1,10 @@
-"""The DNS records that a domain needs: mail comes in, goes out, and is trusted."""
+"""The DNS records that a domain needs to get mail, to send mail, and to be trusted."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from ipaddress import ip_address
 
@@ -15,7 +15,7 @@ from postoffice.outbound.dkim import SigningKey, txt_strings
 HOST, MX, SPF, DKIM, DMARC, MTA_STS, TLS_RPT, CLIENTS = (
     "host", "mx", "spf", "dkim", "dmarc", "mta-sts", "tls-rpt", "clients",
 )  # fmt: skip
-#: How long others keep our MTA-STS policy: a week, in seconds.
+#: Seconds for which others keep our MTA-STS policy: a week.
 POLICY_AGE = 7 * 86400
 #: The services that mail programs look for, with names and priorities (RFC 6186, RFC 8314 §5.1):
 #: implicit TLS comes first.
@@ -32,9 +32,9 @@ _PLACE = re.compile(r"<.*>\Z")
 @dataclass(frozen=True, kw_only=True)
 class DNSRecord:
     """
-    One record: ``value`` as people type it at their provider, so texts have no quotes.
+    One record; ``value`` is what people type at their DNS provider, without quotes around texts.
 
-    ``purpose`` is one of HOST to CLIENTS.  Without ``needed`` mail flows without it, too.
+    ``purpose`` is one of HOST to CLIENTS.  Mail flows without records that are not ``needed``.
     """
 
     purpose: str
@@ -46,7 +46,7 @@ class DNSRecord:
 
     @property
     def complete(self) -> bool:
-        """Whether the value can be copied; else it says what must be put there."""
+        """Whether the value can be copied; otherwise it says what belongs there."""
         return _PLACE.match(self.value) is None
 
     @property
@@ -58,16 +58,7 @@ class DNSRecord:
 
     def data(self) -> dict[str, object]:
         """The record for JSON."""
-        return {
-            "purpose": self.purpose,
-            "name": self.name,
-            "type": self.type,
-            "value": self.value,
-            "why": self.why,
-            "needed": self.needed,
-            "complete": self.complete,
-            "line": self.line,
-        }
+        return {**asdict(self), "complete": self.complete, "line": self.line}
 
 
 def host_records(site: Site) -> list[DNSRecord]:

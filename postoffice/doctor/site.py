@@ -1,4 +1,4 @@
-"""What the rest of the world has to know of this post office, taken from its settings."""
+"""What clients and other servers see of this post office, taken from its settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from postoffice.model.route import Direct
 
 #: The ports at which clients look for the services first (RFC 5321, 6409, 8314, 1939).
 USUAL_PORTS = {"smtp": 25, "submission": 587, "submissions": 465, "pop3": 110, "pop3s": 995}
-#: Who brings our mail to other domains: we ourselves, another server, or nobody.
+#: Who delivers our mail to other domains: we ourselves, another server, or nobody.
 DIRECT, SMARTHOST, NOTHING = "direct", "smarthost", "nothing"
 
 
@@ -22,8 +22,8 @@ class Site:
     """
     The names, addresses and ports under which clients and other servers find this post office.
 
-    ``addresses`` are the public ones that are known; there may be more, for a router may translate
-    them.  ``ports`` has the services that listen.  ``sends`` is one of DIRECT, SMARTHOST and
+    ``addresses`` are the public ones that are known; a router may have others.  ``ports`` has the
+    services that listen.  ``sends`` is one of DIRECT, SMARTHOST and
     NOTHING.
     """
 
@@ -61,10 +61,10 @@ def _is_public(address: str) -> bool:
 
 def _ports(listeners: Listeners) -> Iterable[tuple[str, int]]:
     """
-    The port of each service at which clients connect.
+    Yield each service with the port at which clients connect.
 
-    Of several, it is the usual one.  A service that only this machine reaches stands behind
-    another server or router, which has the usual port.
+    If there are several, it is the usual one.  A service that only this machine can reach is behind
+    another server or a router, which has the usual port.
     """
     for service, usual in USUAL_PORTS.items():
         places = [address_of(one.endpoint) for one in listeners.of(service)]

@@ -1,4 +1,4 @@
-"""Whether the SPF record of a domain lets an address send (RFC 7208), as far as it can be known."""
+"""Evaluates SPF records: may an address send for a domain (RFC 7208)?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 from postoffice.model.dns_answer import Answer, Ask, NoSuchName
 
-#: What the evaluation can end with (RFC 7208 §2.6); UNKNOWN: only a message would tell.
+#: The results of an evaluation (RFC 7208 §2.6); UNKNOWN: the result depends on the message.
 PASS, FAIL, SOFTFAIL, NEUTRAL, NONE, PERMERROR, UNKNOWN = (
     "pass", "fail", "softfail", "neutral", "none", "permerror", "unknown",
 )  # fmt: skip
@@ -25,7 +25,7 @@ class _Unknown(Exception):
 
 
 def spf_records(records: Sequence[bytes]) -> list[str]:
-    """Return which of the TXT records of a name are SPF records."""
+    """Return the SPF records among the TXT records of a name."""
     texts = [one.decode("ascii", "replace") for one in records]
     return [one for one in texts if one.lower() == "v=spf1" or one.lower().startswith("v=spf1 ")]
 
@@ -115,7 +115,7 @@ class Evaluation:
         raise _Permanent(f"{term!r} is no mechanism")
 
     async def _is_of(self, host: str, lengths: str) -> bool:
-        """Return whether the address is one of a host's, in a prefix (24, 24//64, /64)."""
+        """Whether the address is in a prefix (24, 24//64, /64) around one of a host's addresses."""
         four, _, six = lengths.partition("//") if "//" in lengths else (lengths, "", "")
         four, six = ("", four[1:]) if four.startswith("/") else (four, six)
         kind, bits = ("A", four or "32") if self._address.version == 4 else ("AAAA", six or "128")

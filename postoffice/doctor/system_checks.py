@@ -12,19 +12,19 @@ from postoffice.doctor.findings import Finding, Report
 from postoffice.server.connection_limits import FILES_OF_CLIENT, FILES_OF_DAEMON
 from postoffice.store.journal.filesystem import file_system
 
-#: The share of the disk, or of its inodes, that is free: below it there is a warning, an error.
+#: The free share of the disk, or of its inodes, below which there is a warning or an error.
 LITTLE, ALMOST_NOTHING = 0.10, 0.02
-#: Octets that are enough whatever the share is; below these there is an error.
+#: Free octets that are enough whatever the share is, and those below which there is an error.
 ENOUGH, TOO_LITTLE = 50 << 30, 100 << 20
-#: File systems that forget everything, and those on other machines, where locks and sync differ.
+#: File systems in memory, and those on other machines, where locks and sync may not work.
 MEMORY = frozenset({"tmpfs", "ramfs"})
 REMOTE = re.compile(r"nfs|cifs|smb|9p|fuse|ceph|glusterfs|afs|vboxsf|virtiofs")
-#: What adjtimex(2) returns while nothing keeps the clock right; octets of its struct, and more.
+#: What adjtimex(2) returns if the clock is not synchronised; octets that are enough for its struct.
 _NOT_KEPT, _TIMEX = 5, 512
 
 
 def check_system(state: str, connections: int, process: int | None) -> list[Finding]:
-    """Examine the machine; ``process`` is that of the running daemon."""
+    """Examine the machine; ``process`` is the id of the running daemon, if it runs."""
     return [
         *check_disk(state),
         *check_file_system(state),
@@ -50,7 +50,7 @@ def check_disk(path: str) -> list[Finding]:
         report.warning(told, mend)
     else:
         report.ok(told)
-    if found.f_files:  # btrfs and the like have no fixed number
+    if found.f_files:  # 0 on btrfs, which has no fixed number
         share = found.f_favail / found.f_files
         told = f"{int(100 * share)} % of the inodes are free ({found.f_favail})"
         if share < ALMOST_NOTHING:
@@ -67,12 +67,12 @@ def _sized(octets: int) -> str:
 
 
 def check_file_system(path: str) -> list[Finding]:
-    """Examine whether what is synced to this file system is there after a power failure."""
+    """Examine whether this file system keeps synced data over a power failure."""
     report = Report("system", path)
     try:
         kind = file_system(path)
     except OSError:
-        return []  # the disk's findings say why
+        return []  # check_disk reports why
     if kind in MEMORY:
         report.error(
             f"mail is kept in memory ({kind}): a restart of the machine loses it",
@@ -108,7 +108,7 @@ def check_open_files(connections: int, process: int | None) -> list[Finding]:
 
 
 def _limit_of(process: int | None) -> int:
-    """The limit of open files of a process, or of this one: the daemon raises it to the most."""
+    """Return the limit of open files of a process, or the highest that this one can have."""
     if process is not None:
         with suppress(OSError), open(f"/proc/{process}/limits", encoding="ascii") as file:
             for line in file:
