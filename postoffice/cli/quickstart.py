@@ -23,8 +23,8 @@ from postoffice.config.endpoints import address_of
 from postoffice.config.settings import Settings
 from postoffice.daemon import privileges
 from postoffice.doctor.findings import KINDS, worst
+from postoffice.doctor.public_site import PublicSite, site_of
 from postoffice.doctor.records import DNSRecord, domain_records, host_records
-from postoffice.doctor.site import Site, site_of
 from postoffice.model.address import Address
 
 #: The services that mail programs use, best first: what they do, and how they are encrypted.
@@ -200,7 +200,7 @@ def _service(installing: Installation, settings: Settings, units: str | None) ->
     return ["systemctl enable --now postoffice"]
 
 
-def _programs(site: Site, settings: Settings) -> list[dict[str, object]]:
+def _programs(site: PublicSite, settings: Settings) -> list[dict[str, object]]:
     """
     Return the settings of mail programs, the best for each direction.
 
@@ -226,7 +226,7 @@ def _programs(site: Site, settings: Settings) -> list[dict[str, object]]:
 def _answer(
     installing: Installation,
     settings: Settings,
-    site: Site,
+    site: PublicSite,
     password: Password | None,
     records: Iterable[DNSRecord],
 ) -> tuple[dict[str, object], list[str]]:

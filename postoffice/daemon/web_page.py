@@ -103,7 +103,7 @@ class WebPage:
     def _administration(self, settings: Settings) -> Administration:
         """Make what administrators work with."""
         from postoffice.doctor.dns_findings import check_dns, site_here
-        from postoffice.doctor.quick import quick_findings
+        from postoffice.doctor.quick_checks import quick_findings
         from postoffice.web.activity import Activity
         from postoffice.web.administration import Administration
 

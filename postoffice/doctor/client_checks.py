@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from postoffice.dns.addresses import all_of, look_up
-from postoffice.doctor.dns_silence import unavailable
 from postoffice.doctor.findings import Finding, Report
 from postoffice.doctor.records import CLIENTS, DNSRecord
+from postoffice.doctor.unanswered_lookups import unavailable
 from postoffice.model.dns_answer import Ask, DNSUnavailable, Outcome
 
 

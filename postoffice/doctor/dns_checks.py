@@ -10,10 +10,10 @@ from postoffice.dns.addresses import all_of, look_up
 from postoffice.doctor import records as wanted
 from postoffice.doctor import spf
 from postoffice.doctor.client_checks import check_clients
-from postoffice.doctor.dns_silence import unavailable
 from postoffice.doctor.findings import Finding, Report
+from postoffice.doctor.public_site import DIRECT, NOTHING, SMARTHOST, PublicSite
 from postoffice.doctor.records import DNSRecord
-from postoffice.doctor.site import DIRECT, NOTHING, SMARTHOST, Site
+from postoffice.doctor.unanswered_lookups import unavailable
 from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable, NoSuchName
 from postoffice.outbound.dkim import SigningKey, same_record
 from postoffice.outbound.mta_sts import ENFORCE, Policy, read_records
@@ -40,7 +40,7 @@ class DNSExaminer:
     """
 
     ask: Ask
-    site: Site
+    site: PublicSite
     receives: bool = True
     fetch: Fetch | None = None
 

@@ -13,10 +13,10 @@ from postoffice.dns.addresses import all_of, look_up
 from postoffice.dns.mta_sts_fetch import PolicyFetcher
 from postoffice.dns.resolver import Resolver
 from postoffice.doctor.dns_checks import DNSExaminer, DomainKey
-from postoffice.doctor.dns_silence import CountingResolver, too_slow
 from postoffice.doctor.findings import Finding, Report
 from postoffice.doctor.port_checks import check_way_out
-from postoffice.doctor.site import DIRECT, Site, site_of
+from postoffice.doctor.public_site import DIRECT, PublicSite, site_of
+from postoffice.doctor.unanswered_lookups import CountingResolver, too_slow
 from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable
 from postoffice.outbound.dkim import NotAKey
 from postoffice.server.dkim_keys import ACTIVE, OLD, DKIMKeys
@@ -29,7 +29,7 @@ TOGETHER, PATIENCE, IN_ALL = 50, 60.0, 120.0
 TRIED = ("gmail.com", "outlook.com")
 
 
-def site_here(settings: Settings) -> Site:
+def site_here(settings: Settings) -> PublicSite:
     """Return what others see of this post office."""
     return site_of(settings, sorted(local_addresses()))
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from ipaddress import ip_address
 
-from postoffice.doctor.site import DIRECT, NOTHING, SMARTHOST, Site
+from postoffice.doctor.public_site import DIRECT, NOTHING, SMARTHOST, PublicSite
 from postoffice.outbound.dkim import SigningKey, txt_strings
 
 #: What records are for.
@@ -61,7 +61,7 @@ class DNSRecord:
         return {**asdict(self), "complete": self.complete, "line": self.line}
 
 
-def host_records(site: Site) -> list[DNSRecord]:
+def host_records(site: PublicSite) -> list[DNSRecord]:
     """Return the records of the machine itself, which all domains share."""
     host = site.hostname
     kinds = {4: "A", 6: "AAAA"}
@@ -88,7 +88,7 @@ def host_records(site: Site) -> list[DNSRecord]:
     return [*made, *_reverse(site), *_host_spf(site)]
 
 
-def _reverse(site: Site) -> list[DNSRecord]:
+def _reverse(site: PublicSite) -> list[DNSRecord]:
     """Return PTR records, which the provider sets; none if we do not send directly."""
     if site.sends != DIRECT:
         return []
@@ -108,7 +108,7 @@ def _reverse(site: Site) -> list[DNSRecord]:
     ]
 
 
-def _host_spf(site: Site) -> list[DNSRecord]:
+def _host_spf(site: PublicSite) -> list[DNSRecord]:
     if site.sends != DIRECT:
         return []
     why = "Bounces have no sender address; servers check the name that we say in EHLO instead."
@@ -118,7 +118,9 @@ def _host_spf(site: Site) -> list[DNSRecord]:
     ]
 
 
-def domain_records(site: Site, domain: str, keys: Sequence[SigningKey] = ()) -> list[DNSRecord]:
+def domain_records(
+    site: PublicSite, domain: str, keys: Sequence[SigningKey] = ()
+) -> list[DNSRecord]:
     """
     Return the records of a domain (A-labels), the most important first.
 
@@ -134,12 +136,12 @@ def domain_records(site: Site, domain: str, keys: Sequence[SigningKey] = ()) -> 
     ]
 
 
-def _mx(site: Site, domain: str) -> DNSRecord:
+def _mx(site: PublicSite, domain: str) -> DNSRecord:
     why = f"Mail for {domain} comes to this machine."
     return DNSRecord(purpose=MX, name=domain, type="MX", value=f"10 {site.hostname}.", why=why)
 
 
-def _spf(site: Site, domain: str) -> DNSRecord:
+def _spf(site: PublicSite, domain: str) -> DNSRecord:
     sources = " ".join(filter(None, ("mx", _addresses(site) if site.sends == DIRECT else "")))
     last, why = "-all", f"Only this machine may send mail from {domain}."
     if site.sends == SMARTHOST:
@@ -160,7 +162,7 @@ def _spf(site: Site, domain: str) -> DNSRecord:
     )
 
 
-def _addresses(site: Site) -> str:
+def _addresses(site: PublicSite) -> str:
     return " ".join(f"ip{ip_address(one).version}:{one}" for one in site.addresses)
 
 
@@ -183,13 +185,13 @@ def _dmarc(domain: str, *, signs: bool) -> DNSRecord:
     return DNSRecord(purpose=DMARC, name=f"_dmarc.{domain}", type="TXT", value=value, why=why)
 
 
-def sts_policy(site: Site, mode: str = "testing") -> str:
+def sts_policy(site: PublicSite, mode: str = "testing") -> str:
     """Return the MTA-STS policy of our domains (RFC 8461 §3.2), as its file has it."""
     fields = ("version: STSv1", f"mode: {mode}", f"mx: {site.hostname}", f"max_age: {POLICY_AGE}")
     return "".join(f"{field}\r\n" for field in fields)
 
 
-def _transport_security(site: Site, domain: str) -> list[DNSRecord]:
+def _transport_security(site: PublicSite, domain: str) -> list[DNSRecord]:
     """Records with which others refuse to send to us without TLS, and report failures."""
     name = sha256(sts_policy(site, "enforce").encode()).hexdigest()[:20]
     where = f"https://mta-sts.{domain}/.well-known/mta-sts.txt"
@@ -218,7 +220,7 @@ def _transport_security(site: Site, domain: str) -> list[DNSRecord]:
     ]
 
 
-def _for_clients(site: Site, domain: str) -> Iterable[DNSRecord]:
+def _for_clients(site: PublicSite, domain: str) -> Iterable[DNSRecord]:
     """Records by which mail programs find their settings."""
     for service, name, priority in _LOOKED_FOR:
         port = site.ports.get(service)

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from postoffice.config.settings import Settings
 from postoffice.doctor.findings import Finding
 from postoffice.doctor.maildrop_owners import OwnedMaildrop, owners_of
-from postoffice.doctor.site import Site
+from postoffice.doctor.public_site import PublicSite
 from postoffice.interfaces import (
     Executor,
     IAccountDirectory,
@@ -63,7 +63,7 @@ class Administration:
     executor: Executor
     now: Callable[[], float]
     clock: IReactorTime
-    site: Site
+    site: PublicSite
     sessions: Callable[[], Sequence[Described]]
     end_sessions: Callable[[str], int]
     manager: Callable[[], QueueManager | None]

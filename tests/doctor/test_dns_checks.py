@@ -10,8 +10,8 @@ from postoffice.dns.resolver import Resolver
 from postoffice.doctor.dns_checks import DNSExaminer, DomainKey
 from postoffice.doctor.dns_findings import check_dns
 from postoffice.doctor.findings import ERROR, NOTE, OK, WARNING
+from postoffice.doctor.public_site import DIRECT, NOTHING, SMARTHOST, PublicSite
 from postoffice.doctor.records import domain_records, host_records
-from postoffice.doctor.site import DIRECT, NOTHING, SMARTHOST, Site
 from postoffice.outbound.dkim import new_key, read_key
 from postoffice.outbound.mta_sts import Policy
 from tests.nameserver import fails
@@ -21,7 +21,7 @@ NAME = "44.33.22.11.in-addr.arpa"
 KEY = read_key(DOMAIN, "s1", new_key("ed25519"))
 PORTS = {"smtp": 25, "pop3s": 995, "submissions": 465}
 SIGNS = (DomainKey(KEY, active=True),)
-SITE = Site(hostname=HOST, addresses=(ADDRESS,), ports=PORTS, sends=DIRECT)
+SITE = PublicSite(hostname=HOST, addresses=(ADDRESS,), ports=PORTS, sends=DIRECT)
 
 
 def quoted(record):
@@ -150,7 +150,7 @@ def test_behind_another_server_mail_comes_there(examine, zone):
     ("sends", "said"), [(SMARTHOST, ["only its provider knows"]), (NOTHING, [])]
 )
 def test_others_who_send_for_us_are_not_judged(examine, sends, said):
-    site = Site(
+    site = PublicSite(
         hostname=HOST, addresses=(ADDRESS,), ports=PORTS, sends=sends, smarthosts=("s.example",)
     )
     found = bad(examine(site))
@@ -183,7 +183,7 @@ def test_a_policy_that_cannot_be_fetched_is_an_error(examine):
 
 
 def test_a_hostname_without_a_dot_cannot_be_found(loop):
-    [found] = loop.wait(DNSExaminer(None, Site(hostname="localhost")).host())
+    [found] = loop.wait(DNSExaminer(None, PublicSite(hostname="localhost")).host())
     assert found.level == ERROR
 
 

@@ -7,14 +7,14 @@ import pytest
 
 from postoffice.config import loader
 from postoffice.daemon.build import find_maker
+from postoffice.doctor.public_site import DIRECT, NOTHING, SMARTHOST, PublicSite, site_of
 from postoffice.doctor.records import CLIENTS, MX, SPF, domain_records, host_records, sts_policy
-from postoffice.doctor.site import DIRECT, NOTHING, SMARTHOST, Site, site_of
 from postoffice.outbound.dkim import new_key, read_key
 from postoffice.outbound.mta_sts import read_policy, read_records
 
 DOMAIN, HOSTNAME = "example.net", "mail.example.net"
 CONFIG = "hostname: mail.example.net\npostmaster: postmaster@example.net\n"
-SITE = Site(
+SITE = PublicSite(
     hostname=HOSTNAME,
     addresses=("192.0.2.1", "2001:db8::1"),
     ports={"smtp": 25, "pop3s": 995, "submission": 587, "submissions": 465},
@@ -22,7 +22,7 @@ SITE = Site(
 )
 
 
-def site(more: str, *local: str) -> Site:
+def site(more: str, *local: str) -> PublicSite:
     return site_of(loader.read(CONFIG + more, "postoffice.yaml", find_maker), local)
 
 
@@ -48,7 +48,7 @@ def test_the_lines_are_a_zone_that_a_name_server_reads():
 
 def test_who_sends_decides_what_spf_allows():
     spf = {
-        sends: value(domain_records(Site(hostname=HOSTNAME, sends=sends), DOMAIN), SPF)
+        sends: value(domain_records(PublicSite(hostname=HOSTNAME, sends=sends), DOMAIN), SPF)
         for sends in (DIRECT, SMARTHOST, NOTHING)
     }
     assert spf == {
@@ -91,7 +91,7 @@ def test_the_record_and_the_policy_of_mta_sts_are_those_that_we_read_ourselves()
 
 
 def test_without_a_public_address_the_record_says_what_belongs_there():
-    [record] = host_records(Site(hostname=HOSTNAME))
+    [record] = host_records(PublicSite(hostname=HOSTNAME))
     assert not record.complete
     assert record.line.startswith("; ")
 

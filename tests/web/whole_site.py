@@ -17,7 +17,7 @@ from postoffice.accounts.passwords import hash_password
 from postoffice.config import loader
 from postoffice.daemon.build import find_maker
 from postoffice.doctor.findings import Finding
-from postoffice.doctor.site import site_of
+from postoffice.doctor.public_site import site_of
 from postoffice.model.address import Quota
 from postoffice.model.envelope import Client
 from postoffice.model.errors import TemporaryFailure

@@ -18,7 +18,7 @@ DIRECT, SMARTHOST, NOTHING = "direct", "smarthost", "nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class PublicSite:
     """
     The names, addresses and ports under which clients and other servers find this post office.
 
@@ -34,7 +34,7 @@ class Site:
     smarthosts: tuple[str, ...] = ()
 
 
-def site_of(settings: Settings, local: Iterable[str] = ()) -> Site:
+def site_of(settings: Settings, local: Iterable[str] = ()) -> PublicSite:
     """Return what the settings say; ``local`` are the addresses of this machine."""
     outbound = settings.outbound
     known = list(local)
@@ -46,7 +46,7 @@ def site_of(settings: Settings, local: Iterable[str] = ()) -> Site:
         ways = [route.via for route in outbound.routes]
         direct = any(isinstance(way, Direct) for way in ways)
         sends = DIRECT if direct else SMARTHOST if ways else NOTHING
-    return Site(
+    return PublicSite(
         hostname=settings.hostname.lower(),
         addresses=tuple(dict.fromkeys(filter(_is_public, known))),
         ports=dict(_ports(settings.listeners)),
