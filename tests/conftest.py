@@ -39,6 +39,7 @@ from postoffice.smtp.options import SMTPLimits
 from postoffice.store.journal.journal import Journal
 from postoffice.store.memory import MemoryStore
 from postoffice.testing import ImmediateExecutor, finish
+from tests import processes
 from tests.loop import Loop
 from tests.nameserver import NameServer
 from tests.servers import LDAP, PostgreSQL
@@ -138,6 +139,13 @@ def elsewhere(tmp_path_factory):
     os.chdir(tmp_path_factory.mktemp("elsewhere"))
     yield
     os.chdir(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked():
+    """What forks processes for the tests is waited for: its time is part of the tests' time."""
+    yield
+    processes.close()
 
 
 @pytest.fixture(autouse=True)

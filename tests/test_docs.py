@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import importlib
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from zope.interface.interface import InterfaceClass
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.testing import ImmediateExecutor, finish
+from tests import processes
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -131,21 +131,12 @@ def test_the_readme_gives_the_two_commands():
 
 
 EXAMPLES = DOCS / "examples"
-BESIDE_THE_CHECKOUT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
 def run(*command: str, cwd: Path) -> str:
     """What a program says."""
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=cwd,
-        env=BESIDE_THE_CHECKOUT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout
+    done = processes.run([sys.executable, *command], cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
@@ -176,10 +167,10 @@ def office_of_a_tac(tmp_path):
     finish(directory.add("joe@example.net", hash_password(b"secret")))
     finish(directory.stop())
     twistd = "from twisted.scripts.twistd import run; run()"
-    daemon = subprocess.Popen(
+    daemon = processes.Popen(
         [sys.executable, "-c", twistd, "-noy", str(EXAMPLES / "office.tac")],
         cwd=tmp_path,
-        env=BESIDE_THE_CHECKOUT,
+        env=processes.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,9 +9,9 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-import postoffice
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.testing import ImmediateExecutor, finish
+from tests import processes
 
 LONG_AGO = itertools.count(1_600_000_000_123_456_789, 1000)
 JOE = "joe@example.net"
@@ -32,12 +32,12 @@ class Another:
     """Another process at the same database."""
 
     def __init__(self, path):
-        self.process = subprocess.Popen(
+        self.process = processes.Popen(
             [sys.executable, str(Path(__file__).parent / "another_process.py"), path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(postoffice.__file__).parent.parent)},
+            env=processes.environment(),
         )
 
     def tell(self, *words):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pwd
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from postoffice.store import files, maildir, names
 from postoffice.store.listing_cache import MeasuredSizes
+from tests import processes
 from tests.cli import dovecots
 
 ANN = "ann@example.net"
@@ -102,10 +102,8 @@ def test_root_exports_for_the_user_of_the_post_office(run, office, home):
 
     def root_runs(*words):
         config = str(home / "office/postoffice.yaml")
-        return subprocess.run(
-            [sys.executable, "-c", MAIN, "--config", config, *words],
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        words = [sys.executable, "-c", MAIN, "--config", config, *words]
+        return processes.run(words, cwd="/")
 
     done = root_runs("maildrop", "export", "--all", str(home / "Maildir"))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,6 +18,7 @@ from postoffice.daemon import process_executor
 from postoffice.daemon.child_process import PROGRAM
 from postoffice.model.errors import MaildropFull, TemporaryFailure
 from postoffice.model.reply import MAILBOX_FULL
+from tests import processes
 from tests.conftest import turn_until
 from tests.daemon.desk import Desk, Unreadable
 
@@ -196,9 +197,10 @@ reactor.run()
 
 
 def test_nobody_is_left_behind_a_parent_that_was_killed(tmp_path):
-    parent = subprocess.Popen(
+    parent = processes.Popen(
         [sys.executable, "-c", PARENT, str(Path(__file__).parent.parent.parent), *sys.path],
         cwd=tmp_path,
+        env=processes.environment(),
         stdout=subprocess.PIPE,
     )
     pid = int(parent.stdout.readline())
@@ -213,10 +215,10 @@ def test_nobody_is_left_behind_a_parent_that_was_killed(tmp_path):
 
 
 def test_behind_a_parent_that_was_killed_it_ends_what_it_is_at_and_nothing_more(tmp_path):
-    parent = subprocess.Popen(
+    parent = processes.Popen(
         [sys.executable, "-c", PARENT, str(Path(__file__).parent.parent.parent), *sys.path],
         cwd=tmp_path,
-        env={**os.environ, "MEETING": "12345"},
+        env={**processes.environment(), "MEETING": "12345"},
         stdout=subprocess.PIPE,
     )
     pid = int(parent.stdout.readline())

@@ -41,6 +41,8 @@ from faults.ledger import Ledger, summary  # noqa: E402
 from faults.load import Load  # noqa: E402
 from faults.table import table  # noqa: E402
 
+from tests import processes  # noqa: E402
+
 NAMES = ("ann", "bob", "joe", "sue")
 
 
@@ -101,7 +103,7 @@ class Campaign:
         self._seed, self._kind, self._disk = seed, KINDS[kind], disk
         self._ledger = Ledger(atomic=durability == "journal")
         self.outcome = Outcome(kind, durability, self._ledger)
-        self._daemon = Daemon(self._folder)
+        self._daemon = Daemon(self._folder, popen=processes.Popen)
 
     def run(self, rounds: int) -> Outcome:
         """Whatever comes of it, no daemon is left."""
@@ -133,7 +135,7 @@ class Campaign:
         wrong = load.problems + self._daemon.complaints()
         self._disk.cut_power()
         outcome.cuts += 1
-        self._daemon = Daemon(self._folder)
+        self._daemon = Daemon(self._folder, popen=processes.Popen)
         return wrong + self._ledger.check(found(self._daemon.open(), NAMES))
 
 

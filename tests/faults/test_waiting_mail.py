@@ -14,6 +14,7 @@ from faults.peer import Peer
 from faults.settling import OUTBOUND, drain
 
 from postoffice.store.queue_files import ASIDE, MESSAGES
+from tests import processes
 
 TOKENS = [f"t{number}.300" for number in range(3)]
 FULL = "  queue: {messages: 2, account_share: 100}\n"
@@ -40,7 +41,7 @@ def office(tmp_path, peer):
     def start(more=""):
         if not running:
             furnish(tmp_path, "files", ["sam", "ann"], OUTBOUND.format(port=peer.port) + more)
-        running.append(Daemon(tmp_path))
+        running.append(Daemon(tmp_path, popen=processes.Popen))
         return running[-1].open()
 
     yield start

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import postoffice
 from postoffice.model.address import Account, Address
 from postoffice.model.envelope import Client, Envelope, Recipient
 from postoffice.model.errors import (
@@ -20,6 +19,7 @@ from postoffice.model.errors import (
 )
 from postoffice.store import files, listing_cache, maildir
 from postoffice.testing import ImmediateExecutor, finish
+from tests import processes
 from tests.store.on_disk import ANN, JOE, age, opened, place_of, post, read_all, started, tree
 
 # -- as it is on disk -------------------------------------------------------------
@@ -135,12 +135,11 @@ HOLD = """
 
 
 def holder(joe) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(Path(postoffice.__file__).parents[1])}
-    process = subprocess.Popen(
+    process = processes.Popen(
         [sys.executable, "-c", textwrap.dedent(HOLD), str(joe)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=environment,
+        env=processes.environment(),
     )
     assert process.stdout.readline() == b"held\n"
     return process

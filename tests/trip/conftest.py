@@ -13,7 +13,6 @@ import ssl
 import struct
 import subprocess
 import sys
-import sysconfig
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,23 +21,17 @@ from pathlib import Path
 
 import pytest
 
-import postoffice
 from postoffice.accounts.passwords import hash_password
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.cli import self_signed
 from postoffice.protocol.scram import derive
 from postoffice.testing import ImmediateExecutor, finish
+from tests import processes
+from tests.processes import COMMAND, NEVER, environment
 from tests.web.chromium import Chromium
 
-sys.path.append(str(Path(__file__).parent))
-from warm import WarmCommand
-
-ROOT = Path(postoffice.__file__).parent.parent
-COMMAND = "import sys; sys.argv[0] = 'postoffice'; from postoffice.cli import main; main()"
 OPEN = re.compile(r"the post office is open: (.*)")
 TWISTD = (str(Path(sys.executable).with_name("twistd")),)
-#: Seconds after which something will never happen.
-NEVER = 60
 CONFIGURATION = """\
 hostname: mail.example.net
 postmaster: postmaster@example.net
@@ -73,21 +66,13 @@ listeners:
 """
 
 
-def environment(*paths: Path) -> dict[str, str]:
-    """Ours, with these folders on Python's path, and with this postoffice where it is not there."""
-    if Path(sysconfig.get_path("purelib")) != ROOT:
-        paths = (*paths, ROOT)
-    outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    if paths:
-        outside["PYTHONPATH"] = os.pathsep.join(map(str, paths))
-    return {**outside, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
-
-
 class Process:
     """A process whose output is read as it comes; wait for what it says, never for the time."""
 
-    def __init__(self, words: list[str], cwd: Path, **more) -> None:
-        self.process = subprocess.Popen(
+    def __init__(
+        self, words: list[str], cwd: Path, popen: type[subprocess.Popen] = processes.Popen, **more
+    ) -> None:
+        self.process = popen(
             words,
             cwd=cwd,
             env=more.pop("env", environment()),
@@ -285,18 +270,8 @@ class Office(Process):
 def run(
     *words: str, cwd: Path, text: str | None = None, python: str = sys.executable, **more
 ) -> subprocess.CompletedProcess[str]:
-    """The ``postoffice`` command, in a Python of its own."""
-    return subprocess.run(
-        [python, "-c", COMMAND, *words],
-        cwd=cwd,
-        env=more.pop("env", environment()),
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=NEVER,
-        start_new_session=True,
-        **more,
-    )
+    """The ``postoffice`` command."""
+    return processes.run([python, "-c", COMMAND, *words], cwd=cwd, text=text, **more)
 
 
 @pytest.fixture(scope="module")
@@ -308,26 +283,17 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def warm_command(tmp_path_factory) -> Iterator[WarmCommand]:
-    warm = WarmCommand(tmp_path_factory.mktemp("warm"), environment(), NEVER)
-    yield warm
-    warm.close()
-
-
-@pytest.fixture(scope="session")
 def raw() -> type[Raw]:
     """A client that says what the test says, octet for octet."""
     return Raw
 
 
 @pytest.fixture
-def command(tmp_path, warm_command):
+def command(tmp_path):
     """Runs the ``postoffice`` command in the test's own folder."""
 
     def command(*words, text: str | None = None, **more) -> subprocess.CompletedProcess[str]:
-        if more:
-            return run(*words, cwd=tmp_path, text=text, **more)
-        return warm_command.run(*words, cwd=tmp_path, env=environment(), text=text)
+        return run(*words, cwd=tmp_path, text=text, **more)
 
     return command
 
@@ -357,14 +323,8 @@ def daemonize(tmp_path) -> Iterator:
     """Starts ``twistd`` as a daemon: what the terminal shows; it is ended in the end."""
 
     def daemonize(*words: str, **more) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*TWISTD, "--logfile=twistd.log", "--pidfile=twistd.pid", *words],
-            cwd=tmp_path,
-            env=more.pop("env", environment()),
-            capture_output=True,
-            text=True,
-            timeout=NEVER,
-        )
+        files = ("--logfile=twistd.log", "--pidfile=twistd.pid")
+        return processes.run([*TWISTD, *files, *words], cwd=tmp_path, **more)
 
     yield daemonize
     if (tmp_path / "twistd.pid").exists():
@@ -377,13 +337,19 @@ def daemonize(tmp_path) -> Iterator:
         os.close(gone)
 
 
+@pytest.fixture(scope="module")
+def popen() -> type[subprocess.Popen]:
+    """How daemons start; a module that needs the real start of a process says so."""
+    return processes.Popen
+
+
 @pytest.fixture
-def start(tmp_path) -> Iterator:
+def start(tmp_path, popen) -> Iterator:
     """Starts ``twistd`` in the test's own folder; whatever still runs in the end is stopped."""
     started = []
 
     def start(*words: str, cwd: Path = tmp_path, **more) -> Office:
-        started.append(Office(cwd, *words, **more))
+        started.append(Office(cwd, *words, popen=popen, **more))
         return started[-1]
 
     yield start

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import poplib
-import subprocess
 import sys
 import threading
 
 from postoffice.moving.pop3_import import GROUP
+from tests import processes
 from tests.pop3_server import OldServer
 
 ANN, PASSWORD, SECONDS = "killed@example.net", "a password", 60
@@ -30,17 +29,13 @@ def test_a_killed_import_goes_on_where_it_stopped(office, tmp_path):
     with OldServer(list(messages), fault=fault) as old:
         words = ["maildrop", "import", ANN, old.url, "--password-file", str(tmp_path / "password")]
         command = [sys.executable, "-c", MAIN, *words]
-        environment = os.environ | {"COLUMNS": "200"}
-        first = subprocess.Popen(command, cwd=office.folder, env=environment)
+        first = processes.Popen(command, cwd=office.folder, env=processes.environment())
         try:
             assert reached.wait(SECONDS)
         finally:
             first.kill()
             first.wait()
-        again = subprocess.run(
-            command, cwd=office.folder, env=environment, capture_output=True, text=True,
-            timeout=SECONDS,
-        )  # fmt: skip
+        again = processes.run(command, cwd=office.folder)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "300 messages, " in again.stdout
     assert f"{GROUP} were there before" in again.stdout

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.old_servers import Courier, Dovecot, OldServer, running
+from tests.trip.conftest import run
 
 SECONDS = 60
 PASSWORD = "a password"
@@ -88,13 +89,11 @@ PROGRAMS = ("fetchmail", "mpop")
 
 
 @pytest.fixture
-def ours(office, warm_command):
+def ours(office):
     """Runs our command in the office's folder."""
 
     def ours(*words: str) -> str:
-        done = warm_command.run(
-            *words, cwd=office.folder, env={**os.environ, "COLUMNS": "200"}, text=None
-        )
+        done = run(*words, cwd=office.folder)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -7,6 +7,7 @@ import pwd
 import re
 import signal
 import smtplib
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,12 @@ ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a
 INIT = ("--hostname", "mail.example.net", "--domain", "example.net", "--tls-self-signed")
 SERVICES = ("smtp", "submission", "submissions", "lmtp", "pop3", "pop3s")
 LISTEN = [word for one in SERVICES for word in ("--listen", f"{one}=tcp:0:interface=127.0.0.1")]
+
+
+@pytest.fixture(scope="module")
+def popen():
+    """Here, the installed ``twistd`` starts in a new process, as an administrator starts it."""
+    return subprocess.Popen
 
 
 @pytest.fixture

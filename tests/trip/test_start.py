@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.trip.conftest import ROOT, TWISTD
+from tests.processes import ROOT
+from tests.trip.conftest import TWISTD
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 

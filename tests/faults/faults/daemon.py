@@ -72,10 +72,16 @@ def add(folder: Path, *names: str, quota: Quota | None = None) -> None:
 class Daemon:
     """``twistd -n postoffice`` in a folder; ``ready``: the seconds until clients were let in."""
 
-    def __init__(self, folder: Path, *, under: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        under: Sequence[str] = (),
+        popen: type[subprocess.Popen[str]] = subprocess.Popen,
+    ) -> None:
         twistd = str(Path(sys.executable).with_name("twistd"))
         self._began = time.monotonic()
-        self.process = subprocess.Popen(
+        self.process = popen(
             [*under, twistd, "-n", "--pidfile=", "postoffice"],
             cwd=folder,
             env=environment(),

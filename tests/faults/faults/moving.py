@@ -11,10 +11,11 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
-from faults.daemon import DOMAIN, ROOT, furnish
+from faults.daemon import DOMAIN, furnish
 from postoffice.store import maildir
 from postoffice.store.listing_cache import MeasuredSizes
 from postoffice.store.merge import STAGING
+from tests import processes
 from tests.old_servers import Dovecot, own
 
 COMMAND = "from postoffice.cli import main; main()"
@@ -100,10 +101,10 @@ class Move:
 
     def _start(self) -> subprocess.Popen[str]:
         words = ["maildrop", "import", "--from-csv", "all.csv", *self.options]
-        return subprocess.Popen(
+        return processes.Popen(
             [sys.executable, "-c", COMMAND, *words],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=processes.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

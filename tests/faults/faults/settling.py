@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from faults.daemon import NEVER, Daemon, environment
+from faults.daemon import NEVER, Daemon
 from faults.finding import SOON, let_in
 from postoffice.store.queue_files import MESSAGES
+from tests import processes
 
 #: All that is for others goes to one peer, and nobody is suspected.
 OUTBOUND = """\
@@ -25,14 +25,7 @@ def drain(folder: Path) -> list[str]:
     waiting, until = _waiting(folder), time.monotonic() + NEVER
     while waiting and time.monotonic() < until:
         command = str(Path(sys.executable).with_name("postoffice"))
-        subprocess.run(
-            [command, "queue", "retry", "--all"],
-            cwd=folder,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,  # nothing may wait any more
-        )
+        processes.run([command, "queue", "retry", "--all"], cwd=folder)  # perhaps nothing waits
         time.sleep(0.2)
         waiting = _waiting(folder)
     return waiting

@@ -12,7 +12,7 @@ import pytest
 from tests.authority import Authority
 from tests.nameserver import NameServer
 from tests.postfix import postfix as run_postfix
-from tests.trip.conftest import CONFIGURATION, NEVER, Account, Office, environment
+from tests.trip.conftest import CONFIGURATION, NEVER, Account, Office, run
 from tests.trip.peers.network import Network
 
 #: Where the office takes mail from the others.
@@ -222,11 +222,11 @@ def submit(office, ann):
 
 
 @pytest.fixture
-def queue(office, warm_command):
+def queue(office):
     """Runs ``postoffice queue`` for the office; what it prints."""
 
     def queue(*words: str) -> str:
-        done = warm_command.run("queue", *words, cwd=office.folder, env=environment(), text=None)
+        done = run("queue", *words, cwd=office.folder)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
