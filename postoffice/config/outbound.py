@@ -270,10 +270,11 @@ class SourceSettings:
 @dataclass(frozen=True, kw_only=True)
 class SRSSettings:
     """
-    Sender rewriting: what a stranger sends and an account forwards goes out with a sender address
-    of ours. The secret for it is made in the state folder.
+    Sender rewriting: what a stranger sends and an alias or account forwards goes out with a sender
+    address of ours. The secret for it is made in the state folder.
 
-    domain: The domain of these addresses, one of ours. Default: the postmaster's.
+    domain: The domain of these addresses, one of ours. Default: that of the address whose mail is
+        forwarded.
     """
 
     domain: str | None = key(kinds.HOSTNAME, None, "example.net")

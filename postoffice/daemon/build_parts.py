@@ -50,7 +50,8 @@ def build_reception_context(
 ) -> Receptions:
     """Make what all receptions share."""
     directory = Directories(plugins.directories)
-    secrets = os.path.join(settings.state, SECRETS)
+    secrets, outbound = os.path.join(settings.state, SECRETS), settings.outbound
+    srs_domain = outbound.srs.domain if outbound is not None else None
     return Receptions(
         directory,
         plugins.destination,
@@ -65,9 +66,9 @@ def build_reception_context(
         router=_router(settings, plugins),
         limits=limits,
         dkim_keys=DKIMKeys(settings.state),
-        forward_senders=ForwardSenders(secrets, look_up_of(directory), now),
+        forward_senders=ForwardSenders(secrets, look_up_of(directory), now, srs_domain or ""),
         null_mx=null_mx,
-        forward_spam=settings.outbound is None or settings.outbound.forward_spam,
+        forward_spam=outbound is None or outbound.forward_spam,
     )
 
 

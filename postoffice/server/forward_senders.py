@@ -26,7 +26,8 @@ class ForwardSenders:
     Rewrites the senders of strangers' mail that we send on, and finds whom a bounce goes to.
 
     ``path`` is the file with the secrets.  It is read when it is first needed, and made when an
-    address is to be signed.  ``look_up`` asks the directories, ``now`` returns the time.  All
+    address is to be signed.  ``look_up`` asks the directories, ``now`` returns the time.  Rewritten
+    senders are in ``domain``; "": in that of the address that leads to the recipient.  All
     functions raise TemporaryFailure if the file cannot be read or made.
     """
 
@@ -35,10 +36,12 @@ class ForwardSenders:
         path: str,
         look_up: Callable[[str], Found | Awaitable[Found]],
         now: Callable[[], datetime],
+        domain: str = "",
     ) -> None:
         self._path = path
         self._look_up = look_up
         self._now = now
+        self._domain = domain
 
     async def sender_of(self, message: QueuedMessage, recipient: QueuedRecipient) -> str:
         """
@@ -57,7 +60,7 @@ class ForwardSenders:
         if await self._is_ours(address):
             return sender
         self._make()
-        domain, now = given.rpartition("@")[2], self._now().timestamp()
+        domain, now = self._domain or given.rpartition("@")[2], self._now().timestamp()
         return str(self._rewriting.rewritten(address, domain, now) or "")
 
     async def _is_ours(self, address: Address) -> bool:

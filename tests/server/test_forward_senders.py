@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from postoffice.accounts.directories import look_up_of
+from postoffice.config import loader
+from postoffice.daemon.build_parts import build_reception_context
+from postoffice.daemon.plugin_makers import find_maker
+from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
 from postoffice.model.alias import Domain
 from postoffice.model.envelope import SessionInfo
@@ -17,8 +22,9 @@ from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.model.reply import RECIPIENT_OK, UNKNOWN_RECIPIENT
 from postoffice.model.route import Direct
 from postoffice.outbound.routes import Router, Rule
+from postoffice.policy.chain import PolicyChain
 from postoffice.server.forward_senders import ForwardSenders
-from postoffice.testing import finish
+from postoffice.testing import ImmediateExecutor, finish
 from tests.server.receiving import ask
 
 STRANGER = "ann@example.org"
@@ -60,6 +66,20 @@ def test_a_stranger_s_mail_is_sent_on_from_an_address_of_ours(senders, tmp_path)
 def test_all_other_senders_stay(senders, sender, original, login, tmp_path):
     assert sender_of(senders, sender, original, login=login) == sender
     assert not os.listdir(tmp_path)
+
+
+def test_the_configuration_can_name_the_domain_of_these_addresses(tmp_path, directory, store):
+    text = f"""
+hostname: mail.example.net
+postmaster: postmaster@example.net
+state: {tmp_path}
+outbound: {{srs: {{domain: example.com}}}}
+"""
+    settings = loader.read(text, f"{tmp_path}/postoffice.yaml", find_maker)
+    executor = ImmediateExecutor()
+    plugins = Plugins(str(tmp_path), [directory], store, [], [], executor)
+    context = build_reception_context(settings, plugins, PolicyChain(), lambda: datetime.now(UTC))
+    assert sender_of(context.forward_senders).endswith("=example.org=ann@example.com")
 
 
 def test_a_sender_that_gets_too_long_becomes_the_null_sender(senders):
