@@ -34,7 +34,7 @@ NAMED_MAXIMUM = 64 << 20
 
 
 @dataclass(frozen=True)
-class Selection:
+class BackupSelection:
     """Which maildrops: those of these addresses and domains, or all if there are none."""
 
     addresses: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Chosen:
     domains: Sequence[str] = ()
 
 
-def header(settings: Settings, which: Selection, stamp: str, now: str) -> Header:
+def header(settings: Settings, which: BackupSelection, stamp: str, now: str) -> Header:
     """Return the first line of the manifest."""
     file = "" if settings.first_run else os.path.abspath(settings.source.file)
     header: Header = {
@@ -72,7 +72,7 @@ def header(settings: Settings, which: Selection, stamp: str, now: str) -> Header
     return header
 
 
-def _accounts(settings: Settings, which: Selection) -> AccountNames:
+def _accounts(settings: Settings, which: BackupSelection) -> AccountNames:
     """Return the names in a backup of the accounts' database and of its key."""
     if (options := _options(settings)) is None:
         return {}
@@ -114,7 +114,7 @@ class Contents:
         self._written = written
         self._files = files
 
-    async def choose(self, which: Selection) -> Chosen:
+    async def choose(self, which: BackupSelection) -> Chosen:
         """Return what to back up.  Raises BackupError if something does not exist."""
         await self._store.settle()
         folders = await self._store.folders()
@@ -148,7 +148,7 @@ class Contents:
         chosen = [one for one in folders if one[0] in wanted]
         return Chosen(chosen, sorted(addresses), sorted(domains))
 
-    async def write(self, chosen: Chosen, which: Selection) -> None:
+    async def write(self, chosen: Chosen, which: BackupSelection) -> None:
         """Write all of it."""
         if which.whole:
             self._write_configuration()

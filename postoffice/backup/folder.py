@@ -182,7 +182,7 @@ class FolderSource:
         return self._read
 
     def members(self) -> Iterator[tuple[str, int, IO[bytes]]]:
-        """See ``Source``."""
+        """See ``BackupSource``."""
         self._read = 0
         with as_root():
             manifest = open(f"{self._path}/{MANIFEST}", "rb")  # noqa: SIM115

@@ -25,7 +25,7 @@ from postoffice.backup.tar import TarSource, readable
 from postoffice.store.files import make_with_parents
 
 
-class Source(Protocol):
+class BackupSource(Protocol):
     """A backup to read; ``size`` is in octets."""
 
     size: int
@@ -44,7 +44,7 @@ class Source(Protocol):
 class Checked:
     """A backup that was read and is intact."""
 
-    source: Source
+    source: BackupSource
     index: NameIndex
     summary: ManifestSummary
 
@@ -53,13 +53,13 @@ class Checked:
 Destination = Callable[[str, str], str | None]
 
 
-def source_of(path: str) -> Source:
+def source_of(path: str) -> BackupSource:
     """Open a tar or a folder.  Raises BackupError, OSError."""
     return FolderSource(path) if os.path.isdir(path) else TarSource(path)
 
 
 @readable()
-def check(source: Source, step: Callable[[int], None]) -> tuple[ManifestSummary, NameIndex]:
+def check(source: BackupSource, step: Callable[[int], None]) -> tuple[ManifestSummary, NameIndex]:
     """
     Check the backup; return the summary of its manifest, and an index of all entries.
 
@@ -88,7 +88,7 @@ def check(source: Source, step: Callable[[int], None]) -> tuple[ManifestSummary,
     return summary, index
 
 
-def _digest(octets: IO[bytes], step: Callable[[int], None], source: Source) -> str:
+def _digest(octets: IO[bytes], step: Callable[[int], None], source: BackupSource) -> str:
     digest = sha256()
     while piece := octets.read(PIECE):
         digest.update(piece)

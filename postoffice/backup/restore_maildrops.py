@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
-from postoffice.backup.contents import Selection
+from postoffice.backup.contents import BackupSelection
 from postoffice.backup.manifest import BackupError
 from postoffice.backup.reader import Checked, extract
 from postoffice.daemon.plugins import Plugins
@@ -30,7 +30,7 @@ class RestoredMaildrop:
 
 
 async def restore(
-    plugins: Plugins, checked: Checked, which: Selection, step: Callable[[int], None]
+    plugins: Plugins, checked: Checked, which: BackupSelection, step: Callable[[int], None]
 ) -> list[RestoredMaildrop]:
     """
     Restore the messages and accounts that are missing.
@@ -90,7 +90,9 @@ class _Restoration:
         #: The account here of each maildrop: a renamed account has kept its maildrop.
         self._owners: dict[str, str] = {}
 
-    async def run(self, which: Selection, step: Callable[[int], None]) -> list[RestoredMaildrop]:
+    async def run(
+        self, which: BackupSelection, step: Callable[[int], None]
+    ) -> list[RestoredMaildrop]:
         """Restore these maildrops."""
         for directory in self._plugins.directories:
             if IAccountListing.providedBy(directory):
@@ -133,7 +135,7 @@ class _Restoration:
 
     # -- which maildrops -------------------------------------------------------------
 
-    async def _goals(self, which: Selection) -> dict[str, _Goal]:
+    async def _goals(self, which: BackupSelection) -> dict[str, _Goal]:
         """Return the maildrops to restore, by their folders in the backup."""
         known = {self._store.folder_of(name): name for name in self._checked.index.maildrops()}
         names = list(which.addresses)

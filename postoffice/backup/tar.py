@@ -167,7 +167,7 @@ class TarSource:
         return self._file.tell()
 
     def members(self) -> Iterator[tuple[str, int, IO[bytes]]]:
-        """See ``Source``."""
+        """See ``BackupSource``."""
         self._file.seek(0)
         start = self._file.read(8)
         self._file.seek(0)

@@ -29,7 +29,7 @@ class UnreadableFile(Exception):
     """A file could not be read, and none of it was written."""
 
 
-class Target(Protocol):
+class BackupTarget(Protocol):
     """A backup that is being written: a tar or a folder."""
 
     def known(self, name: str, size: int, mtime: int) -> str | None:
@@ -97,7 +97,7 @@ class BackupWriter:
     ``complaints`` lists, in words, the files that could not be copied.
     """
 
-    def __init__(self, target: Target, manifest: Manifest, step: Callable[[], None]) -> None:
+    def __init__(self, target: BackupTarget, manifest: Manifest, step: Callable[[], None]) -> None:
         self._target = target
         self._manifest = manifest
         self._step = step

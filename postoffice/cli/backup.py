@@ -16,11 +16,11 @@ from typing import TypeVar
 
 import click
 
-from postoffice.backup.contents import Contents, Selection, header
+from postoffice.backup.contents import BackupSelection, Contents, header
 from postoffice.backup.folder import FolderTarget
 from postoffice.backup.manifest import BackupError, Manifest
 from postoffice.backup.tar import TarTarget, is_tar
-from postoffice.backup.writer import BackupWriter, Target
+from postoffice.backup.writer import BackupTarget, BackupWriter
 from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
 from postoffice.cli.options import with_options
 from postoffice.cli.output import counted, iso, say, sized
@@ -44,7 +44,7 @@ def selection_options(maildrop: str, domain: str) -> Callable[[Callable[..., T]]
             *args: object, maildrops: tuple[Address, ...], domains: tuple[str, ...], **rest: object
         ) -> T:
             names = tuple(one.normal for one in maildrops)
-            return function(*args, which=Selection(names, domains), **rest)
+            return function(*args, which=BackupSelection(names, domains), **rest)
 
         more = "; may be given several times."
         return with_options(
@@ -68,7 +68,7 @@ def selection_options(maildrop: str, domain: str) -> Callable[[Callable[..., T]]
     "Back up only the accounts of this domain and their mail",
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing if nothing fails.")
-def backup(context: CommandContext, target: str, which: Selection, quiet: bool) -> Answer:
+def backup(context: CommandContext, target: str, which: BackupSelection, quiet: bool) -> Answer:
     """
     Back up accounts, configuration and mail to FILE or DIR.
 
@@ -115,12 +115,12 @@ def _back_up(
     context: CommandContext,
     settings: Settings,
     path: str,
-    which: Selection,
+    which: BackupSelection,
     begun: datetime,
     progress: Progress,
 ) -> BackupWriter:
     stamp = f"{begun:%Y%m%dT%H%M%S%f}Z"
-    target: Target = TarTarget(path) if is_tar(path) else FolderTarget(path)
+    target: BackupTarget = TarTarget(path) if is_tar(path) else FolderTarget(path)
     written: BackupWriter | None = None
     try:
         with tempfile.TemporaryFile() as spool:
@@ -143,7 +143,7 @@ def write(
     context: CommandContext,
     settings: Settings,
     written: BackupWriter,
-    which: Selection,
+    which: BackupSelection,
     files: str,
     progress: Progress,
 ) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 import click
 
 from postoffice.backup import restore_all, restore_maildrops
-from postoffice.backup.contents import Selection
+from postoffice.backup.contents import BackupSelection
 from postoffice.backup.manifest import BackupError, ManifestSummary
 from postoffice.backup.reader import Checked, check, source_of
 from postoffice.cli.backup import ended_by_signals, failures, selection_options
@@ -43,7 +43,7 @@ from postoffice.model.errors import MaildropLocked
 def restore(
     context: CommandContext,
     backup: str,
-    which: Selection,
+    which: BackupSelection,
     state: str | None,
     force: bool,
     only_check: bool,
@@ -125,7 +125,7 @@ def _restore_all(context: CommandContext, found: Checked, state: str | None, for
 _ACCOUNT = {"added": "; the account is here again", "": "; no account has it", "there": ""}
 
 
-def _restore_maildrops(context: CommandContext, found: Checked, which: Selection) -> Answer:
+def _restore_maildrops(context: CommandContext, found: Checked, which: BackupSelection) -> Answer:
     settings = context.settings()
 
     async def work(plugins: Plugins) -> list[restore_maildrops.RestoredMaildrop]:

@@ -67,7 +67,7 @@ def _port(rest: str) -> str:
     return ""
 
 
-def twice(named: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def find_clashes(named: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """
     The endpoints that cannot listen beside an earlier one: the names of both.
 
@@ -85,7 +85,7 @@ def twice(named: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def clash(one: str, other: str) -> bool:
     """Whether two endpoints cannot listen at the same time."""
-    return bool(twice((("one", one), ("other", other))))
+    return bool(find_clashes((("one", one), ("other", other))))
 
 
 def address_of(text: str) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from string import Template
 
-from postoffice.config.endpoints import twice
+from postoffice.config.endpoints import find_clashes
 from postoffice.config.listeners import IMPLICIT_TLS, Listeners
 from postoffice.config.outbound_checks import complete
 from postoffice.config.reader import FindMaker, Reader, TryEndpoint
@@ -92,7 +92,7 @@ def read(
             outbound=settings.outbound and complete(settings.outbound, source),
             web=settings.web and _web(settings.web, settings, source),
         )
-        _complain_of_doubles(settings, source)
+        _check_endpoints(settings, source)
         if settings.metrics is not None and find_spec("prometheus_client") is None:
             why = "needs the package prometheus-client: pip install 'postoffice[metrics]'"
             source.complain("metrics", why)
@@ -118,7 +118,7 @@ def _web(web: WebSettings, settings: Settings, source: Source) -> WebSettings:
     return check_web(web, settings.hostname, settings.tls.certificates, source)
 
 
-def _complain_of_doubles(settings: Settings, source: Source) -> None:
+def _check_endpoints(settings: Settings, source: Source) -> None:
     """Complain of listeners that cannot be open at the same time."""
     named = [
         (f"listeners.{service}[{number}]", one.endpoint)
@@ -128,7 +128,7 @@ def _complain_of_doubles(settings: Settings, source: Source) -> None:
     named += [("web.listen", settings.web.listen)] if settings.web else []
     named += [("metrics.listen", settings.metrics.listen)] if settings.metrics else []
     known = dict(named)
-    for key, other in twice(named):
+    for key, other in find_clashes(named):
         service = other.removeprefix("listeners.").partition("[")[0]
         source.complain(key, f"{known[key]!r}: {service} listens there already ({known[other]!r})")
 

@@ -34,12 +34,12 @@ def maker(reactor: IReactor) -> MakeChildProcess | None:
     if not hasattr(os, "memfd_create"):  # Linux, FreeBSD 13
         return None
 
-    def make_apart(
+    def make_executor(
         name: str, make: Callable[[*Args, mmap], Made], *args: *Args, memory: int
     ) -> ProcessExecutor[Made]:
         return ProcessExecutor(reactor, Begin(name, make, args, THREADS, memory))
 
-    return make_apart
+    return make_executor
 
 
 class ProcessExecutor(Generic[Made]):

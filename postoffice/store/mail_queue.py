@@ -35,7 +35,7 @@ from postoffice.store.drafts import Draft, QueueRemoval
 from postoffice.store.expunge import SharedTicket
 from postoffice.store.files import MaildropRef
 from postoffice.store.pace import Pace
-from postoffice.store.queue_files import Unreadable
+from postoffice.store.queue_files import UnreadableQueueFile
 from postoffice.store.queued_text import PIECE, QueuedText, read_piece
 from postoffice.store.removal_commits import RemovalCommits
 from postoffice.util.batched_calls import BatchedCalls
@@ -206,7 +206,7 @@ class MailQueue:
             marks = [tuple(self._marks.get(name, ())) for name in page]
             read = await self._executor.run(self._read, page, marks)
             for name, one in zip(page, read, strict=True):
-                if isinstance(one, Unreadable):
+                if isinstance(one, UnreadableQueueFile):
                     await self._give_up(name, one)
                     one = None
                 found.append(one)
@@ -214,17 +214,17 @@ class MailQueue:
 
     def _read(
         self, page: Sequence[str], marks: Sequence[Sequence[str]]
-    ) -> list[QueuedMessage | Unreadable | None]:
-        found: list[QueuedMessage | Unreadable | None] = []
+    ) -> list[QueuedMessage | UnreadableQueueFile | None]:
+        found: list[QueuedMessage | UnreadableQueueFile | None] = []
         with files.failures(self._store):
             for name, its in zip(page, marks, strict=True):
                 try:
                     found.append(queue_files.read(self._store, name, its))
-                except Unreadable as why:
+                except UnreadableQueueFile as why:
                     found.append(why)
         return found
 
-    async def _give_up(self, name: str, why: Unreadable) -> None:
+    async def _give_up(self, name: str, why: UnreadableQueueFile) -> None:
         try:
             await self.set_aside(name, str(why))
         except TemporaryFailure as error:
@@ -248,7 +248,7 @@ class MailQueue:
         with files.failures(name):
             try:
                 fd, message = queue_files.open_message(self._store, name)
-            except (FileNotFoundError, Unreadable) as error:
+            except (FileNotFoundError, UnreadableQueueFile) as error:
                 raise MessageGone(f"{name} is not in the queue: {error}") from error
             try:
                 start, length = message.hole

@@ -42,7 +42,7 @@ _END = 4096
 _ITS_OWN = (errno.EIO, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EINVAL, errno.ENXIO)
 
 
-class Unreadable(Exception):
+class UnreadableQueueFile(Exception):
     """A file in the queue cannot be read; it costs only itself."""
 
 
@@ -102,7 +102,7 @@ def path_of(store: str, name: str) -> str:
 
 
 def read(store: str, name: str, marks: Iterable[str] = ()) -> QueuedMessage | None:
-    """Read a message, with its marks; None if it is gone.  Raises Unreadable, OSError."""
+    """Read a message, with its marks; None if it is gone.  Raises UnreadableQueueFile, OSError."""
     try:
         fd, message = open_message(store, name)
     except FileNotFoundError:
@@ -114,7 +114,11 @@ def read(store: str, name: str, marks: Iterable[str] = ()) -> QueuedMessage | No
 
 
 def open_message(store: str, name: str) -> tuple[int, QueuedMessage]:
-    """Open a message's file, and read what stands behind its text.  Raises Unreadable, OSError."""
+    """
+    Open a message's file, and read what stands behind its text.
+
+    Raises UnreadableQueueFile, OSError.
+    """
     try:
         fd, status = open_plain(path_of(store, name))
     except FileNotFoundError:
@@ -128,14 +132,14 @@ def open_message(store: str, name: str) -> tuple[int, QueuedMessage]:
         raise _unreadable(error) from error
     except NotQueued as error:
         os.close(fd)
-        raise Unreadable(str(error)) from error
+        raise UnreadableQueueFile(str(error)) from error
     except BaseException:
         os.close(fd)
         raise
 
 
 def _unreadable(error: OSError) -> Exception:
-    return Unreadable(str(error)) if error.errno in _ITS_OWN else error
+    return UnreadableQueueFile(str(error)) if error.errno in _ITS_OWN else error
 
 
 def _decode(fd: int, size: int) -> QueuedMessage:
@@ -292,7 +296,7 @@ def findings(store: str) -> list[Finding]:
     for name in listing(store):
         try:
             read(store, name)
-        except (Unreadable, OSError) as error:
+        except (UnreadableQueueFile, OSError) as error:
             what = f"a message of the queue that cannot be read: {error}"
             found.append(Finding(path_of(store, name), what, False))
     return found

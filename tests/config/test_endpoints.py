@@ -7,7 +7,7 @@ import re
 import pytest
 from twisted.internet import reactor
 
-from postoffice.config.endpoints import twice
+from postoffice.config.endpoints import find_clashes
 from postoffice.daemon.build import try_endpoint
 
 MISTAKES = {
@@ -65,4 +65,4 @@ def test_what_is_right_is_taken(text):
 )
 def test_two_at_one_place(one, other, meet):
     for pair in ((one, other), (other, one)):
-        assert bool(twice(zip("ab", pair, strict=True))) is meet
+        assert bool(find_clashes(zip("ab", pair, strict=True))) is meet

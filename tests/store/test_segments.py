@@ -198,7 +198,7 @@ STATES = st.builds(
     current=st.integers(-1, SEGMENTS - 1),
     tail=NUMBERS,
     syncing=st.booleans(),
-    held=st.booleans(),
+    no_space=st.booleans(),
     generations=st.lists(NUMBERS, min_size=SEGMENTS, max_size=SEGMENTS),
     counts=st.lists(st.integers(0, 4096), min_size=SEGMENTS, max_size=SEGMENTS),
 )

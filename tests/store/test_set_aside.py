@@ -294,7 +294,7 @@ def test_a_disk_that_is_full_is_nobodys_record(root, child, logged):
     with joes_mail_stays(errno.ENOSPC):
         one = Served(root)
         assert set_aside(root, "place") == []
-        assert state_of(root).held
+        assert state_of(root).no_space
     one.checkpoint()
     assert there(root) == ["one"]
     one.stop()

@@ -147,14 +147,14 @@ def test_mail_that_waits_in_the_journal_for_room_is_put_in_its_place_first(root,
 
     finish(served.store.settle())
     state = served.journal._files.state.read()
-    state.held = True
+    state.no_space = True
     served.journal._files.state.write(state)
     with monkeypatch.context() as patch:
         patch.setattr(served.journal, "checkpoint", checkpoint)
         with pytest.raises(NoSpace):
             finish(served.store.settle())
     assert calls == [True]
-    state.held = False
+    state.no_space = False
     served.journal._files.state.write(state)
     served.stop()
 

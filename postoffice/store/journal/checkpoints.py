@@ -72,7 +72,7 @@ class Checkpoints:
                 return
             oldest = state.generations[pending[0]]
             ours = oldest >= self.since
-            theirs = not (now or ours or state.held)
+            theirs = not (now or ours or state.no_space)
             if theirs and (not stand_in or self._left_to_others < _OTHERS):
                 self._left_to_others += stand_in  # they can tell whether a sync has failed
                 return
@@ -83,7 +83,7 @@ class Checkpoints:
         suspect = self._is_suspect(state, oldest)
         if suspect:
             self._report("warn", "a sync has failed; recovering all that may not be on the disk")
-        believed = ours and not (state.held or state.syncing or suspect)
+        believed = ours and not (state.no_space or state.syncing or suspect)
         if believed and whole:
             self._sync(oldest, until)
         else:
@@ -167,9 +167,9 @@ class Checkpoints:
         self._set_checkpointed(state, until)
 
     def _set_checkpointed(self, state: State, until: int) -> None:
-        self._files.mark.write(until, state.checkpointed)
+        self._files.checkpoint_file.write(until, state.checkpointed)
         state.checkpointed = until
-        state.syncing = state.held = False
+        state.syncing = state.no_space = False
         if state.generation <= until:
             state.current = -1
 

@@ -152,7 +152,7 @@ class Journal:
         if not asked and state.durability in (JOURNAL, FILES):
             durability = state.durability
         self.durability = durability
-        self._files.active = durability == JOURNAL or state.held
+        self._files.active = durability == JOURNAL or state.no_space
         if state.durability != durability or not self.active:
             self._files.close()
         if state.durability != durability:
@@ -163,8 +163,9 @@ class Journal:
         return found
 
     def _begin_alone(self, durability: str) -> Recovered:
-        self._files.mark.affirm()  # else a power cut could bring back segments that we use again
-        state = State(durability=durability, checkpointed=self._files.mark.read())
+        # else a power cut could bring back segments that we use again
+        self._files.checkpoint_file.affirm()
+        state = State(durability=durability, checkpointed=self._files.checkpoint_file.read())
         self._files.state.write(state)  # without our boot id: others wait until we are ready
         recovery = self._checkpoints.recovery(state, range(SEGMENTS), tolerant=True)
         state.generations, state.counts = recovery.generations, recovery.counts
@@ -181,13 +182,13 @@ class Journal:
             except (OSError, TemporaryFailure) as error:
                 if not _is_for_want_of_space(error):
                     raise
-                state.held = True
+                state.no_space = True
                 self.report(
                     "error",
                     f"recovering {found.put_records} messages failed: no space on the disk; they "
                     "wait in the journal, and mail is refused until there is room",
                 )
-        if not state.held:
+        if not state.no_space:
             if recovery.unreadable:  # all is synced: no later start needs to read them again
                 self._put_away(recovery.unreadable, state.checkpointed)
             self._large.sweep(state.checkpointed)
@@ -248,7 +249,7 @@ class Journal:
 
         Raises TemporaryFailure or OSError if there is still no space.
         """
-        if self.active and self._files.state.read().held:
+        if self.active and self._files.state.read().no_space:
             self.checkpoint(now=True)
 
     # -- appending -------------------------------------------------------------
@@ -269,7 +270,7 @@ class Journal:
                 if not records:
                     return None
                 state = self._files.state.read()
-                if state.held:
+                if state.no_space:
                     raise NoSpace(
                         "mail is refused: messages in the journal wait for space in the store"
                     )

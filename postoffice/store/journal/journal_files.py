@@ -36,7 +36,7 @@ class JournalFiles:
         self.checkpointing = FileLock(f"{folder}/retire")
         self.active = False
         self.key = b""
-        self.mark: CheckpointFile
+        self.checkpoint_file: CheckpointFile
         self.state: StateFile
         self.sync_fd = -1
         self.device = 0  # of the file system that a checkpoint syncs
@@ -66,8 +66,8 @@ class JournalFiles:
         """Open the key, the checkpoint file and the state.  Raises StartupError, OSError."""
         try:
             self.key = segments.read_key(self.folder)
-            self.mark = CheckpointFile(f"{self.folder}/mark", self.key)
-            self._opened.callback(self.mark.close)
+            self.checkpoint_file = CheckpointFile(f"{self.folder}/mark", self.key)
+            self._opened.callback(self.checkpoint_file.close)
         except FileNotFoundError:
             raise StartupError(
                 f"{self.folder} has segments and no key: recovering what they hold failed; put "

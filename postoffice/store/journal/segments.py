@@ -189,7 +189,7 @@ class State:
     to ``tail``.  ``generations`` and ``counts`` say, for each segment, which
     generation it holds and of how many batches.
     ``syncing``: a process has called syncfs and has not written its result yet.
-    ``held``: mail waits to be recovered, for want of space; nothing may be appended.
+    ``no_space``: mail waits to be recovered, for want of space; nothing may be appended.
     ``suspect``: a sync failed; files of generations up to this one may be lost,
     and no later sync reports it.
     """
@@ -201,7 +201,7 @@ class State:
     current: int = -1
     tail: int = 0
     syncing: bool = False
-    held: bool = False
+    no_space: bool = False
     suspect: int = 0
     generations: list[int] = field(default_factory=lambda: [0] * SEGMENTS)
     counts: list[int] = field(default_factory=lambda: [0] * SEGMENTS)
@@ -239,7 +239,7 @@ class StateFile:
             current,
             tail,
             syncing,
-            held,
+            no_space,
             suspect,
             *more,
         ) = _STATE.unpack(octets)
@@ -251,7 +251,7 @@ class StateFile:
             current,
             tail,
             bool(syncing),
-            bool(held),
+            bool(no_space),
             suspect,
             more[:SEGMENTS],
             more[SEGMENTS:],
@@ -268,7 +268,7 @@ class StateFile:
             state.current,
             state.tail,
             state.syncing,
-            state.held,
+            state.no_space,
             state.suspect,
             *state.generations,
             *state.counts,

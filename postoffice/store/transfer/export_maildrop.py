@@ -22,7 +22,7 @@ from postoffice.store.transfer.export_mbox import MboxTarget
 from postoffice.store.transfer.export_message import MessageToExport
 
 
-class Target(Protocol):
+class MessageTarget(Protocol):
     """A Maildir or mbox that messages are written to."""
 
     #: So many messages become visible together.
