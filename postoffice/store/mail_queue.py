@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Collection, Sequence
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -114,7 +114,7 @@ class MailQueue:
         self._messages, self._octets = len(sizes), sum(sizes.values())
 
     def _report(self, level: str, text: str) -> None:
-        self.log.info("{text}", text=text)
+        self.log.emit(LogLevel.lookupByName(level), "{text}", text=text)
 
     def start(self, commits: RemovalCommits | None, batcher: Batcher, pace: Pace) -> None:
         """The store has begun; with a journal, ``commits`` commits removals."""

@@ -1,4 +1,4 @@
-"""The record of what was collected, written anew while somebody else sweeps."""
+"""The fetch log is rewritten while another process sweeps the maildrop."""
 
 from __future__ import annotations
 

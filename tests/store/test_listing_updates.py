@@ -1,4 +1,4 @@
-"""A maildrop that has changed a little since the last login: what is found is what is there."""
+"""A maildrop that has changed a little since the last login: the listing is right."""
 
 from __future__ import annotations
 

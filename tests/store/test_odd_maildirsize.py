@@ -1,4 +1,4 @@
-"""Something odd in the place of ``maildirsize`` costs nobody his mail."""
+"""Something odd in the place of ``maildirsize``: no mail is lost or refused because of it."""
 
 from __future__ import annotations
 

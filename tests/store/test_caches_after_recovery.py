@@ -1,4 +1,4 @@
-"""Rule 14: counts and listings that are older than a recovery are thrown away."""
+"""Rule 14: counts and listings from before a recovery are thrown away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A device that loses what it had taken: no later sync that succeeds makes that forgotten."""
+"""A sync that has failed: what it may have lost is applied again, though later syncs succeed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A delivery to several, of whom one cannot have it: over LMTP that costs nobody else."""
+"""A delivery to several maildrops, one of which fails: over LMTP the others get the message."""
 
 from __future__ import annotations
 
