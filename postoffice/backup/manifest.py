@@ -17,10 +17,11 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha256
 from typing import IO, NotRequired, Protocol, TypedDict, cast
 
+from postoffice.model.dataclass import dataclass
 from postoffice.store.files import JOURNAL
 
 #: The version of this layout.

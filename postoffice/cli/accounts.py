@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import click
 
@@ -50,6 +49,7 @@ from postoffice.model.address import (
     Quota,
 )
 from postoffice.model.app_password import AppPassword
+from postoffice.model.dataclass import dataclass
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.protocol.sasl import NEEDS
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import click
@@ -19,6 +18,7 @@ from postoffice.cli.parameters import ADDRESS
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address
+from postoffice.model.dataclass import dataclass
 
 T = TypeVar("T")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,6 +15,7 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountListing, IMaildropMaintenance, IRetention
 from postoffice.model import log_events
 from postoffice.model.address import Account
+from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import MaildropLocked, PostOfficeError
 from postoffice.model.log_event import tell, tell_failure
 from postoffice.model.mail_policy import KeepTimes, MailPolicy

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from postoffice.model.dataclass import dataclass
 from postoffice.outbound.mta_sts import Policy
 from postoffice.util.sqlite_file import SQLiteFile
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import ip_address
 
 from postoffice.config.endpoints import address_of
 from postoffice.config.listeners import Listeners
 from postoffice.config.settings import Settings
+from postoffice.model.dataclass import dataclass
 from postoffice.model.route import Direct
 
 #: The ports at which clients look for the services first (RFC 5321, 6409, 8314, 1939).

@@ -6,11 +6,12 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from postoffice import __version__
 from postoffice.metrics import table
 from postoffice.metrics.event_counts import EventCounts
+from postoffice.model.dataclass import dataclass
 from postoffice.server.certificates import Certificates
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.factory import ServerFactory, ServiceFigures

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from postoffice.model.dataclass import dataclass
 
 #: Where the password of a device may be used.
 PROTOCOLS = ("any", "pop3", "smtp")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import fields
+
+from postoffice.model.dataclass import dataclass
 
 #: What happens to a login while another session holds the maildrop (``MailPolicy.in_use``).
 IN_USE = ("refuse", "wait", "take-over")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import VERIFY
 
 

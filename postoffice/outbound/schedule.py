@@ -6,8 +6,7 @@ The gaps are 5, 10, 20 and 40 minutes, then one hour, give or take a tenth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from postoffice.model.dataclass import dataclass
 from postoffice.model.queued_message import QueuedMessage
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0

@@ -8,8 +8,8 @@ that no time of this length, wherever it begins, has more recipients than the li
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from postoffice.model.dataclass import dataclass
 from postoffice.outbound.routes import fitting
 from postoffice.outbound.schedule import DAY, HOUR, MINUTE
 

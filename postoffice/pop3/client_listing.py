@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from postoffice.model.dataclass import dataclass
 from postoffice.protocol.peer_text import printable
 
 #: A line: a message's number, and its UIDL or its size; servers add words behind them.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from postoffice.model.dataclass import dataclass
 from postoffice.protocol.peer_text import printable
 
 #: Phases: when a server said it, or when a connection failed.

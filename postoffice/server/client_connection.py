@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from postoffice.interfaces.store import IText
 from postoffice.model import log_events
+from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.hop import NONE, VERIFY, Hop, PeerReply, Result, Transaction
 from postoffice.model.log_event import tell_failure
@@ -117,8 +118,7 @@ class ClientConnection(TwistedProtocol):
         self._deadline = Deadline(options.reactor, self._timed_out)
         self._handshaking = self._hung_up = False
         self.tls = ""  # version and cipher
-        self._began = 0.0
-        self._connected_in = 0.0  # seconds, told with the first result
+        self._began = self._connected_in = 0.0  # the time it took, told with the first result
 
     # -- what the queue calls ----------------------------------------------------------
 

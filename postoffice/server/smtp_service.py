@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Client
 from postoffice.server.login_connection import LoginOptions
 from postoffice.smtp.options import SMTPLimits, SMTPOptions

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import OPPORTUNISTIC
 from postoffice.protocol import client_sasl
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from postoffice.model.dataclass import dataclass
 from postoffice.model.listing import Entries, Entry
 from postoffice.store.names import Measured
 from postoffice.store.oddities import OddFile, with_twins

@@ -6,10 +6,11 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from postoffice.interfaces import ImportSource
+from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import CannotImport
 from postoffice.store import drafts, names
 from postoffice.store.oddities import NotServed, check_compression
