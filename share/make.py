@@ -21,7 +21,7 @@ from click.shell_completion import get_completion_class  # noqa: E402
 
 from postoffice.cli import main, systemd_unit  # noqa: E402
 from postoffice.config.template import reference  # noqa: E402
-from postoffice.daemon.twistd_service import Options  # noqa: E402
+from postoffice.daemon.twistd_plugin import Options  # noqa: E402
 from twisted.plugins import postoffice_makers  # noqa: E402
 
 COMPLETIONS = {

@@ -127,7 +127,7 @@ def test_the_two_lowest_floors_never_mention_twisted():
 
 
 def test_nobody_takes_the_reactor_from_the_air():
-    assert importers("twisted.internet.reactor") <= {"daemon.twistd_service", "cli"}
+    assert importers("twisted.internet.reactor") <= {"daemon.twistd_plugin", "cli"}
     assert importers("twisted.internet.reactor", at_import=True) == set()
 
 

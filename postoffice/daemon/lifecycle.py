@@ -16,7 +16,7 @@ from postoffice.accounts.sealed_secrets import key
 from postoffice.config.settings import Settings
 from postoffice.config.source import ConfigurationError
 from postoffice.daemon import preflight, privileges
-from postoffice.daemon.control_socket import Control
+from postoffice.daemon.control_socket import Answers, Control
 from postoffice.daemon.expiry_job import ExpiryJob
 from postoffice.daemon.generation import Core, Generation
 from postoffice.daemon.live_sessions import Sessions
@@ -24,7 +24,6 @@ from postoffice.daemon.log_output import LogOutput
 from postoffice.daemon.metrics_listener import MetricsListener
 from postoffice.daemon.outbound import Outbound
 from postoffice.daemon.plugins import Plugins
-from postoffice.daemon.queue_control import QueueControl
 from postoffice.daemon.reload import Generations, Reloaded, apply_limits
 from postoffice.daemon.systemd import Systemd
 from postoffice.doctor.dead_ends import postmaster_trouble
@@ -79,8 +78,11 @@ class PostOffice(Service):
             lambda account: len(list(sessions.end({"account": account}))),
             lambda: self._outbound.manager,
         )
-        queue = QueueControl(self._outbound)
-        commands = {**sessions.commands, **queue.commands, "reload": self._reload_asked}
+        commands: dict[str, Answers] = {
+            **sessions.commands,
+            "queue": self._outbound.answer,
+            "reload": self._reload_asked,
+        }
         self._control = Control(first.settings.state, core.reactor, commands)
         self._listening: list[Deferred[None]] | None = None
         self._opening: Deferred[None] | None = None

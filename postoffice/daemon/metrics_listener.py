@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
@@ -16,14 +17,14 @@ from postoffice.config.settings import Settings
 from postoffice.daemon.generation import Core, Generation
 from postoffice.daemon.listeners import Listener
 from postoffice.interfaces import IQueueStore
-from postoffice.metrics.sources import Sources, disk_of
 from postoffice.model.errors import PostOfficeError, StartupError
-from postoffice.queue.manager import QueueManager
 from postoffice.store.figures import StoreFigures
 from postoffice.util.periodic import Periodic
 
 if TYPE_CHECKING:  # its packages are loaded only where there are metrics
     from postoffice.metrics.site import MonitoringFactory
+    from postoffice.metrics.sources import Sources
+    from postoffice.queue.manager import QueueManager
 
 log = Logger("postoffice")
 
@@ -116,6 +117,7 @@ class MetricsListener:
         try:
             from postoffice.metrics.exposition import CONTENT_TYPE, Exposition
             from postoffice.metrics.site import MonitoringFactory
+            from postoffice.metrics.sources import Sources
         except ImportError as error:
             why = f"metrics need a package: {error}; pip install 'postoffice[metrics]'"
             raise StartupError(why) from error
@@ -166,7 +168,7 @@ class MetricsListener:
         if sources is None or not self.ready:
             return False
         watched, store = sources.watched, self._core.plugins.destination
-        watched.disk = await self._core.threads.run(disk_of, self._path)
+        watched.disk = await self._core.threads.run(_disk_of, self._path)
         if IQueueStore.providedBy(store):
             watched.queue = await store.queue.usage()
         manager = self._manager()
@@ -180,3 +182,10 @@ class MetricsListener:
             log.warn("measuring for metrics failed, retrying: {why}", why=str(why.value))
         else:
             log.failure("measuring for metrics failed", failure=why)
+
+
+def _disk_of(path: str) -> tuple[int, int, int]:
+    """Octets of the disk where a path lies, and octets and files that are free.  It blocks."""
+    status = os.statvfs(path)
+    size, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
+    return size, free, status.f_favail

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import chain
 
-from postoffice.daemon.control_socket import Answers
-from postoffice.daemon.outbound import Outbound
+from postoffice.daemon.control_socket import Lines
 from postoffice.interfaces.relay import Undeliverable
 from postoffice.model.errors import PostOfficeError
 from postoffice.queue.manager import QueueManager
 from postoffice.queue.queue_db import Row
 from postoffice.queue.selection import Selection
 
-Lines = Iterator[Mapping[str, object]]
-#: What the answer says where this daemon sends nothing.
-NOT_SENDING = "the daemon sends no mail: its configuration has no outbound"
-
 
 class QueueControl:
     """Answers the command ``queue``: ``do`` says what to do, and with which messages."""
 
-    def __init__(self, outbound: Outbound) -> None:
-        self._outbound = outbound
+    def __init__(self) -> None:
         self._doing: dict[str, Callable[[QueueManager, Mapping[str, object]], Awaitable[Lines]]] = {
             "note": self._note,
             "retry": self._retry,
@@ -36,16 +30,9 @@ class QueueControl:
             "test": self._test,
         }
 
-    @property
-    def commands(self) -> dict[str, Answers]:
-        """The command, for the control socket."""
-        return {"queue": self.answer}
-
-    async def answer(self, question: Mapping[str, object]) -> Lines:
+    async def answer(self, manager: QueueManager, question: Mapping[str, object]) -> Lines:
         """Do what is asked; the lines are the recipients that have changed, or one failure."""
-        manager, do = self._outbound.manager, self._doing.get(str(question.get("do")))
-        if manager is None:
-            return iter([{"failed": NOT_SENDING, "sends": False}])
+        do = self._doing.get(str(question.get("do")))
         if do is None:
             return iter([{"failed": "the daemon does not know this command: restart it"}])
         try:

@@ -1,4 +1,4 @@
-"""What ``twistd postoffice`` runs: the options, the service, and its error messages."""
+"""The post office under ``twistd``: its service there, and its error messages."""
 
 from __future__ import annotations
 
@@ -6,65 +6,30 @@ import atexit
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import cast
 
-from twisted.application.service import IService, Service
+from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from postoffice import __version__
 from postoffice.config import loader
 from postoffice.daemon import pidfile, privileges
 from postoffice.daemon.build import build, find_maker, try_endpoint
 from postoffice.daemon.first_run import FirstRun, Terminal
 from postoffice.daemon.lifecycle import PostOffice
 from postoffice.daemon.signals import act_on_signals
-from postoffice.daemon.systemd import Systemd
 from postoffice.model.errors import StartupError
 from postoffice.util.process_tuning import poll_without_context, steady, tune
 from postoffice.util.reactor import IReactor
 
 
-class Options(usage.Options):
-    """The options after ``twistd postoffice``."""
+def build_office(given: str | None, reactor: IReactor) -> PostOffice:
+    """
+    Build what this configuration file says, or the post office for trials if there is none.
 
-    synopsis = "[--config FILE]"
-    longdesc = (
-        "A mail server: receives mail by SMTP, stores it in maildrops, serves it by POP3. The "
-        "configuration is FILE, or ./postoffice.yaml, or /etc/postoffice/postoffice.yaml; without "
-        "one, it starts a post office for trials in ./postoffice-data."
-    )
-    optParameters = [["config", "c", None, "The configuration file."]]
-
-    def postOptions(self) -> None:
-        """Remove a stale PID file, so that it does not prevent the start."""
-        if self.parent is not None and self.parent.get("pidfile"):
-            pidfile.remove_stale(self.parent["pidfile"])
-
-    def opt_version(self) -> None:
-        """Show the version of the post office and exit."""
-        print(f"postoffice {__version__}")  # noqa: T201
-        raise SystemExit(0)
-
-
-def makeService(options: Options) -> IService:
-    """Build the post office that the options describe; exit if it cannot be built."""
-    from twisted.internet import reactor as common
-
-    reactor = cast(IReactor, common)
-    try:
-        office = _office(options["config"], reactor)
-    except StartupError as error:
-        raise SystemExit(_words(error)) from None
-    if options.parent is None:
-        return office
-    office.systemd = Systemd(os.environ, reactor)
-    return TwistdService(office, options.parent, reactor)
-
-
-def _office(given: str | None, reactor: IReactor) -> PostOffice:
+    ``given`` is the option ``--config``.  Raises StartupError.
+    """
     path = loader.find(given)
     if path is not None:
         return build(loader.load(path, find_maker, try_endpoint(reactor)), reactor)
@@ -74,7 +39,8 @@ def _office(given: str | None, reactor: IReactor) -> PostOffice:
     return office
 
 
-def _words(error: StartupError) -> str:
+def words(error: StartupError) -> str:
+    """Say why the post office cannot open."""
     return f"The post office cannot open:\n{error}"
 
 
@@ -153,7 +119,7 @@ class TwistdService(Service):
         try:
             step()
         except StartupError as error:
-            self._leave(_words(error))
+            self._leave(words(error))
 
     def _leave(self, why: str) -> None:
         """Exit with status 1, and tell the waiting parent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -134,10 +133,3 @@ def _add_store(found: _Values, store: StoreFigures) -> None:
         found[table.MAILDROPS] = {(): store.sweep.maildrops}
     if store.process is not None:
         found[table.PROCESS_STARTS] = {(): store.process.starts}
-
-
-def disk_of(path: str) -> tuple[int, int, int]:
-    """Octets of the disk where a path lies, and octets and files that are free.  It blocks."""
-    status = os.statvfs(path)
-    size, free = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
-    return size, free, status.f_favail

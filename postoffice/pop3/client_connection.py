@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Self
 
-from postoffice.model.dataclass import dataclass
 from postoffice.pop3 import client_states as states
 from postoffice.pop3.client import POP3ClientSession
 from postoffice.pop3.client_commands import LINES_MAXIMUM, LIST, STAT, UIDL, Command, Ended, Event

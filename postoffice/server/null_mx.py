@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IReactorTime
 
-from postoffice.dns.mx_lookup import MXLookup
 from postoffice.model.reply import TAKES_NO_MAIL, Reply
 from postoffice.outbound.mail_hosts import NULL_MX, NoMailHosts
 from postoffice.util.shield import with_timeout
+
+if TYPE_CHECKING:  # what looks names up is loaded only where mail is sent
+    from postoffice.dns.mx_lookup import MXLookup
 
 #: Seconds for which all recipients of one message wait for the DNS together.
 PATIENCE = 2.0

@@ -26,7 +26,8 @@ from postoffice.daemon import privileges
 from postoffice.daemon.build import build, find_maker, makers, try_endpoint
 from postoffice.daemon.first_run import FirstRun, Terminal
 from postoffice.daemon.lifecycle import PostOffice
-from postoffice.daemon.twistd_service import Options, TwistdService, makeService
+from postoffice.daemon.twistd_plugin import Options, makeService
+from postoffice.daemon.twistd_service import TwistdService
 from postoffice.model.address import Address
 from postoffice.model.errors import StartupError, TemporaryFailure
 

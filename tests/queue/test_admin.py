@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -306,10 +304,10 @@ def test_very_many_are_removed_in_portions(office, monkeypatch):
         waiting(
             office, f"a@x{number % 3}.example", f"b@y{number % 2}.example", name=f"n{number:02}"
         )
-    control, removed, portions = _control(office), [], 0
+    removed, portions = [], 0
     question = {"do": "remove"}
     while True:
-        *lines, last = finish(control.answer(question))
+        *lines, last = _ask(office, **question)
         portions += 1
         if "after" not in last:
             lines.append(last)
@@ -327,7 +325,7 @@ def test_a_message_with_more_destinations_than_a_portion_has_goes_at_once(office
     monkeypatch.setattr(admin, "PORTION", 3)
     waiting(office, *(f"a@x{number}.example" for number in range(9)), name="n1")
     waiting(office, "a@x.example", name="n2")
-    *lines, last = finish(_control(office).answer({"do": "remove"}))
+    *lines, last = _ask(office, do="remove")
     assert (len(lines), last) == (9, {"after": "n1"})
     assert list(office.queue.there) == ["n2"]
 
@@ -349,5 +347,6 @@ def test_a_removal_that_fails_keeps_what_was_not_removed(office, monkeypatch):
     assert list(office.queue.there) == ["n3"]
 
 
-def _control(office):
-    return QueueControl(SimpleNamespace(manager=office.manager))
+def _ask(office, **question):
+    """What ``postoffice queue`` is answered."""
+    return list(finish(QueueControl().answer(office.manager, question)))

@@ -6,7 +6,7 @@ from twisted.application.service import ServiceMaker
 
 postoffice = ServiceMaker(  # type: ignore[no-untyped-call]
     "postoffice",
-    "postoffice.daemon.twistd_service",
+    "postoffice.daemon.twistd_plugin",
     "A mail post office: receives over SMTP, keeps in maildrops, serves over POP3.",
     "postoffice",
 )
