@@ -18,9 +18,9 @@ _TYPES = {4: "A", 6: "AAAA"}
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """
-    The addresses of a host; ``failures`` are why there may be more.
+    The addresses of a host; ``failures`` are the lookups that failed, so that some may be missing.
 
-    ``secure``: DNSSEC says so, at least of one family.
+    ``secure``: DNSSEC has validated those of one family or both.
     """
 
     host: str

@@ -1,4 +1,4 @@
-"""The MTA-STS policies of domains: looked up, fetched, kept and refreshed (RFC 8461)."""
+"""Looks up, fetches, caches and refreshes MTA-STS policies (RFC 8461)."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ class PolicyCache:
 
     async def policy(self, domain: str) -> Policy | None:
         """
-        The policy of a domain that is in force; None if there is none, or none is known.
+        The policy that is in force for a domain; None if none is known.
 
-        Raises TemporaryFailure if the database fails: without it, nobody knows what is in force.
+        Raises TemporaryFailure if the database fails, as a policy in it may be in force.
         """
         try:
             domain = normal_domain(domain)
@@ -99,13 +99,13 @@ class PolicyCache:
             stored = None
         known = stored.policy if stored is not None else None
         if published is None or (known is not None and known.id == published):
-            return known  # that the record is gone does not end a policy (RFC 8461 §2)
+            return known  # a policy stays in force although its record is gone (RFC 8461 §2)
         if domain in self._failed:
             return known
         return await self._fetched(domain, published, used=True) or known
 
     async def _published(self, domain: str) -> str | None:
-        """The id of the policy that the domain announces now, if it does and we can know."""
+        """The id of the policy that the domain announces now; None if it does not, or DNS fails."""
         try:
             outcome = await self._ask(f"_mta-sts.{domain}", "TXT")
         except DNSUnavailable:
@@ -128,7 +128,7 @@ class PolicyCache:
         return policy
 
     async def _refresh(self) -> bool:
-        """Fetch policies again a day after the last time, so that none ends while it is used."""
+        """Fetch policies again after a day, so that none expires while it is used."""
         now = self._now()
         await self._executor.run(self._database.forget, now)
         for domain, known in await self._executor.run(self._database.due, now, AT_ONCE):
@@ -140,7 +140,7 @@ class PolicyCache:
 
 
 def _failed(why: Failure) -> TemporaryFailure:
-    """A failure as a value, for all that wait."""
+    """Turn a failure into a value, for all who wait."""
     if isinstance(why.value, TemporaryFailure):
         return why.value
     if not isinstance(why.value, CancelledError):

@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS policy (
 CREATE INDEX IF NOT EXISTS policy_checked ON policy (checked);
 """
 DAY = 86400
-#: A policy that is not used for so long is forgotten, and the least used beyond so many.
+#: Policies that were not used for so many seconds are deleted, and the oldest beyond so many.
 UNUSED, KEPT = 180 * DAY, 100_000
 
 
@@ -57,7 +57,7 @@ class PolicyDB(SQLiteFile):
         return StoredPolicy(Policy(mode, tuple(mx.split()), max_age, id_), fetched)
 
     def keep(self, domain: str, policy: Policy, now: float, *, used: bool) -> None:
-        """Keep a policy that was fetched now, and ``used`` or only refreshed."""
+        """Store a policy that was fetched now; ``used``: for a message, not only to refresh it."""
         written = domain, policy.id, policy.mode, " ".join(policy.mx), policy.max_age
         with self.turn() as database:
             database.execute(

@@ -38,9 +38,9 @@ class PolicyUnavailable(Exception):
 
 class PolicyFetcher:
     """
-    Fetches policies, with certificates that fit and without redirects.
+    Fetches policies; certificates must fit, and redirects are not followed.
 
-    ``usable`` says whether to connect to an address: the domain is any that a user writes to.
+    ``usable`` says whether to connect to an address, as users may name any domain.
     ``ca`` is a PEM file of authorities that are trusted beside the system's.
     """
 
@@ -110,7 +110,7 @@ def _check(response: IResponse) -> None:
 
 
 class _Body(Protocol):
-    """Collects a body; what it may have is limited by the connection."""
+    """Collects a body, whose size ``_Bounded`` limits."""
 
     def __init__(self) -> None:
         self.done: Deferred[bytes] = Deferred()
@@ -188,7 +188,7 @@ class _TrustRoot:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What went wrong; Twisted hides it within what it calls a failed response."""
+    """The cause of an error, which Twisted hides in ResponseFailed."""
     while isinstance(error, ResponseFailed) and error.reasons:
         error = error.reasons[0].value
     return error

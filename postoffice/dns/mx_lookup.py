@@ -108,7 +108,7 @@ class MXLookup:
         raise rules.loops(hosts.domain) if own else rules.no_address(hosts.domain)
 
     def _enough(self, found: Sequence[Addresses]) -> bool:
-        """Whether there are as many addresses as are tried, of each family its share."""
+        """Whether enough addresses are known, and of each family enough."""
         usable = [address for one in found for address in self._usable(one)]
         of_six = sum(":" in address for address in usable)
         least = min(of_six, len(usable) - of_six) if len(self._families) > 1 else len(usable)
@@ -118,13 +118,13 @@ class MXLookup:
         return [address for address in one.addresses if self._rules.usable(address)]
 
     def _shuffled(self, one: Addresses) -> list[str]:
-        """In random order: a name server changes it, but our cache does not."""
+        """Return usable addresses in random order, as those in our cache always have one order."""
         usable = self._usable(one)
         self._shuffle(usable)
         return usable
 
     def _is_own(self, one: Addresses) -> bool:
-        """Whether a host is this machine: then neither it nor those behind it are tried."""
+        """Whether a host is this machine: then neither it nor less preferred ones are tried."""
         return not self._own.isdisjoint(one.addresses)
 
     async def _addresses(self, host: str) -> Addresses:

@@ -32,10 +32,10 @@ LIMIT = 30
 ALIASES = 8
 #: Lookups at the same time, each of which has a socket; so many more wait.
 OPEN, WAITING = 500, 5000
-#: Seconds for which an answer is cached: its time to live, within these limits; that there is
-#: none: at most an hour (RFC 2308 §5); that a lookup failed.
+#: Seconds for which an answer is cached: its time to live, but at least and at most these; a
+#: negative answer at most an hour (RFC 2308 §5); a failure.
 SHORTEST, LONGEST, LONGEST_NEGATIVE, FAILED = 30, 86400, 3600, 15
-#: What the cache holds, about, in octets of memory.
+#: About how many octets of memory the cache takes.
 CACHE = 16 << 20
 #: Seconds after which /etc/resolv.conf is read again.
 REREAD = 60
@@ -124,7 +124,7 @@ class Resolver:
         return kept
 
     async def _follow(self, name: Name, kind: RdataType) -> tuple[Outcome, float]:
-        """Look up records, behind all aliases; and the seconds for which they are cached."""
+        """Look up records, following aliases; return also for how many seconds to cache them."""
         ttl, secure, aliases = LONGEST, True, 0
         while aliases <= ALIASES:
             reading = await self._query(name, kind)
@@ -137,7 +137,7 @@ class Resolver:
         raise DNSUnavailable(f"more than {ALIASES} aliases (CNAME)")
 
     async def _query(self, name: Name, kind: RdataType) -> Reading:
-        """Ask the servers in turn; one that fails is not asked again, one that is late is."""
+        """Ask the servers in turn; one that timed out is asked again, one that failed is not."""
         servers, failures = list(self._current()), []
         for seconds in ROUNDS:
             for server in list(servers):

@@ -1,4 +1,4 @@
-"""What a server's response means, in dnspython's terms; no sockets here."""
+"""Queries to DNS servers, and the meaning of their responses; without I/O."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Reading:
     """
     What one response says.
 
-    ``outcome`` is None if it ends with an alias: then ``name`` is what to ask for next.  It is good
-    for ``ttl`` seconds.
+    ``outcome`` is None if it ends with an alias: then ``name`` is what to ask for next.  It can be
+    cached for ``ttl`` seconds.
     """
 
     outcome: Outcome | None
@@ -66,8 +66,8 @@ def parse(octets: bytes, asked: Message) -> Message | None:
     try:
         response = dns.message.from_wire(octets, raise_on_truncation=False)
         return response if asked.is_response(response) else None
-    except Exception as error:  # dnspython's errors, and what it did not foresee itself
-        raise DNSUnavailable(f"nonsense ({type(error).__name__})") from error
+    except Exception as error:  # dnspython's errors, and its bugs
+        raise DNSUnavailable(f"malformed response ({type(error).__name__})") from error
 
 
 def read(response: Message, trusted: bool) -> Reading:
@@ -85,7 +85,7 @@ def read(response: Message, trusted: bool) -> Reading:
     try:
         chain = response.resolve_chaining()
     except dns.exception.DNSException as error:
-        raise DNSUnavailable(f"nonsense ({type(error).__name__})") from error
+        raise DNSUnavailable(f"malformed response ({type(error).__name__})") from error
     name, ttl, aliases = chain.canonical_name, int(chain.minimum_ttl), len(chain.cnames)
     text, secure = _text(name), bool(trusted and response.flags & dns.flags.AD)
     outcome: Outcome | None
@@ -104,9 +104,9 @@ def read(response: Message, trusted: bool) -> Reading:
 
 def _check_lame(response: Message) -> None:
     """
-    Raise DNSUnavailable if the server does not know that something is missing.
+    Raise DNSUnavailable if a server that finds nothing is not one to ask.
 
-    It sends us on to others (a referral, RFC 2308 §2.2), or neither resolves nor has the zone.
+    It refers us to others (RFC 2308 §2.2), or neither resolves names nor has the zone.
     """
     referral = _authorities(response, RdataType.NS) and not _authorities(response, RdataType.SOA)
     if not response.flags & dns.flags.AA and (referral or not response.flags & dns.flags.RA):

@@ -1,4 +1,4 @@
-"""What knows accounts and addresses: a directory, and one that the command can edit."""
+"""Directories of accounts and addresses, and registers: directories that can be changed."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ class IPasswordVerifier(Interface):
 
 class IFirstLogins(Interface):
     """
-    Optional interface of a directory: it asks another server, from which users move, who they are.
+    Optional interface of a directory: it asks the server from which users move about a login.
 
-    It is asked about names that no directory has a password of.  If a password is right there,
-    the account gets it here, in a register; from then on the other server is not asked.
+    It is used for names for which no directory has a password.  If the other server accepts the
+    password, the account in our register gets it, and the other server is not asked again.
     """
 
     def asks_about(name: str) -> bool:
@@ -89,7 +89,7 @@ class IFirstLogins(Interface):
         """
         Return what ``postoffice maildrop import`` needs, besides the address, to import from there.
 
-        It is empty if nothing is to be imported behind a first login.
+        It is empty if nothing is to be imported after a first login.
         """
 
 
@@ -112,8 +112,8 @@ class IAccountListing(IAccountDirectory):
     """
     Optional interface of a directory: it can list its domains and accounts.
 
-    Without it, the mail of accounts whose maildrops have other names than they is never
-    expired, and the ``postoffice`` command does not know whose it is.
+    Without it, mail never expires in maildrops that have another name than their account, and the
+    ``postoffice`` command does not know whose they are.
     """
 
     def domains() -> Awaitable[list[str]]:
@@ -351,7 +351,7 @@ class IBulkRegister(Interface):
     """
     Optional interface of a register with ``ITransactions``: many names in one question.
 
-    An import asks and writes so, a thousand lines at a time, instead of each by itself.
+    So an import asks about, and writes, a thousand lines at a time.
     """
 
     def look_ups(names: Collection[str]) -> Awaitable[Mapping[str, Found]]:
@@ -361,7 +361,7 @@ class IBulkRegister(Interface):
         """Return those of these names that accounts use for their maildrops."""
 
     def pointed_to(names: Collection[str]) -> Awaitable[Collection[str]]:
-        """Return those of these addresses to which ``pointing_to`` finds something."""
+        """Return those of these addresses for which ``pointing_to`` finds something."""
 
     def own_settings(names: Collection[str]) -> Awaitable[Mapping[str, tuple[Quota, MailPolicy]]]:
         """Return for each of these accounts what it sets itself."""

@@ -48,8 +48,8 @@ class IImportWriter(Protocol):
     """
     Writes messages of another server into one maildrop.  Its methods block; one thread calls them.
 
-    They raise TemporaryFailure.  ``waiting`` and ``octets`` are of the messages that ``commit``
-    will make visible and durable.
+    They raise TemporaryFailure.  ``waiting`` is how many messages ``commit`` will make visible and
+    durable, ``octets`` how many octets they have.
     """
 
     waiting: int
@@ -59,7 +59,7 @@ class IImportWriter(Protocol):
         """Begin.  Raises MaildropLocked while a session holds the maildrop."""
 
     def place_of(self, uidl: str, name: str) -> int | None:
-        """The place of a message that was imported already, by its UIDL or its old name."""
+        """Return the place of a message that was imported already, by its UIDL or its old name."""
 
     def begin(self, message: IncomingMessage) -> None:
         """Begin a message; one that did not end is dropped."""
@@ -85,10 +85,10 @@ class IImportWriter(Protocol):
         """
 
     def mark_moved(self, uidls: Collection[str]) -> None:
-        """Record, durably, that these are deleted at the old server because they are here."""
+        """Record, durably, that these messages are deleted at the old server: they are here."""
 
     def close(self) -> None:
-        """Forget what is not committed."""
+        """End, and drop what is not committed."""
 
 
 class IMaildropReader(Protocol):

@@ -140,10 +140,10 @@ class ImportResult:
     """
     What an import did, or would do; ``octets`` are of the messages that it imported.
 
-    ``kind`` is whose Maildir it was. ``there`` were there already, or had been imported before;
-    ``copied`` is how many could not be linked; ``left`` has those that cannot be served, with why.
-    ``listed`` has what the old server has now: UIDLs, and the old names of files; ``removed`` is
-    how many were removed here because it has them no more.
+    ``kind`` is whose Maildir it was. ``there`` is how many were there already, or had been imported
+    before; ``copied`` is how many could not be linked; ``left`` names those that cannot be served,
+    and why. ``listed`` is what the old server has now: UIDLs, and the old names of files;
+    ``removed`` is how many were removed here because the old server no longer has them.
     """
 
     kind: str
@@ -199,8 +199,8 @@ class ExportResult:
     """
     What an export did, or would do; ``octets`` are of the messages that it exported, as sent.
 
-    ``there`` had been exported before; ``linked`` is how many are hard links; ``left`` has those
-    that could not be exported, with why.
+    ``there`` is how many had been exported before; ``linked`` is how many are hard links; ``left``
+    names those that could not be exported, and why.
     """
 
     messages: int = 0
@@ -230,7 +230,8 @@ class Piece(NamedTuple):
     A file of a store: its name in the backup, ``DOMAIN/LOCALPART/…``, and its path on disk now.
 
     ``uidl`` is the UIDL if the file is a message; it never changes. ``empty`` means that
-    the file has no content and only its time matters.
+    the file has no content and only its time matters. ``aside``: recovery has set the message
+    aside, so that it is not in its folder yet.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The queue of a store: messages for other servers, committed together with local mail."""
+"""The queue of a store, whose messages are committed together with local mail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Arrived = Callable[[str, QueuedMessage], None]
 
 
 class IQueueStore(Interface):
-    """Optional interface of a store: it keeps a queue in the same commits as its maildrops."""
+    """Optional interface of a store: it has a queue, with the same commits as its maildrops."""
 
     queue = Attribute("IMailQueue: the queue of the store")
 
@@ -46,7 +46,7 @@ class IMailQueue(Interface):
         """
         Read messages, with their marks; None for one that is gone.
 
-        One that cannot be read is set aside and logged, and counts as gone.
+        A message that cannot be read is set aside and logged; it counts as gone.
         """
 
     def text(name: str) -> Awaitable[IText]:
@@ -64,13 +64,13 @@ class IMailQueue(Interface):
         Mark recipients as finished or told, and commit letters about them, all or nothing.
 
         ``whole``: no recipient is left, the message is removed.  Durable when it returns.
-        Each of ``letters`` was begun here and written, and is neither committed nor aborted.
-        Raises TemporaryFailure, or MaildropFull where a letter does not fit; then nothing has
-        happened.
+        Each of ``letters`` is a delivery of this store that is written, and neither committed nor
+        aborted.  Raises TemporaryFailure, or MaildropFull if a letter does not fit; then nothing
+        has changed.
         """
 
     def set_aside(name: str, why: str) -> Awaitable[None]:
-        """Take a message out of the queue that makes us fail; it is kept, logged and shown."""
+        """Take a message that causes a fault out of the queue; it is kept, logged and shown."""
 
     def usage() -> Awaitable[tuple[int, int]]:
         """Return how many messages wait, and their octets."""

@@ -1,4 +1,4 @@
-"""What takes mail in: a reception, and the policies that it asks."""
+"""Receptions, which accept mail from clients, and the policies that they ask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the queue needs of the floors above it: a way to other servers, and letters to senders."""
+"""What the queue needs to send: ways to other servers, and letters to senders."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SenderOf = Callable[[QueuedMessage, QueuedRecipient], str | Awaitable[str]]
 
 class Undeliverable(Exception):
     """
-    There is no way to a domain: ``reply`` says why, and whether that is for good.
+    A message cannot be sent: ``reply`` says why, and whether another attempt makes sense.
 
     ``after``: the message is given up when it is so many seconds old.  ``unsafe``: the hosts
-    answer, but what these messages demand of them (REQUIRETLS) is not there.
+    answer, but lack what the message demands (REQUIRETLS).
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class Plan:
     """
     How a domain is reached.
 
-    ``site`` names the set of hosts: what is sent there shares its connections, and waits
-    together while none of them answers.  ``hops`` are tried in order.  ``rate`` are messages
-    and seconds, or None.  ``requiretls``: what is sent there goes over verified TLS or nowhere.
+    ``site`` names the set of hosts: all mail for them shares their connections, and waits
+    together while none of them answers.  ``hops`` are tried in order.  ``rate`` is how many
+    messages in how many seconds, or None.  ``requiretls``: only verified TLS may be used.
     """
 
     site: str
@@ -65,7 +65,7 @@ class RelayConnection(Protocol):
         """Whether it can take another transaction."""
 
     def send(self, transaction: Transaction, text: IText) -> Awaitable[Result]:
-        """Send one message; it never fails: the result says what happened."""
+        """Send one message.  Raises nothing: the result says what happened."""
 
     def close(self) -> Awaitable[None]:
         """Say QUIT and close."""
@@ -78,7 +78,7 @@ class Relay(Protocol):
     """The ways to other servers."""
 
     def way(self, message: QueuedMessage, recipient: QueuedRecipient) -> str:
-        """Return the name of the way that the configuration chooses; it has no spaces."""
+        """Return the way that the configuration chooses: a name without spaces."""
 
     def plan(self, way: str, domain: str) -> Awaitable[Plan]:
         """Find the hosts for a domain.  Raises Undeliverable."""
@@ -87,16 +87,16 @@ class Relay(Protocol):
         """Connect to the first host that can be used.  Raises Undeliverable."""
 
     def sender(self, message: QueuedMessage, recipient: QueuedRecipient) -> str | Awaitable[str]:
-        """The reverse-path that is sent: rewritten for a stranger's mail that we forward."""
+        """Return the reverse-path to send: a stranger's is rewritten if we forward the mail."""
 
 
 class Letters(Protocol):
-    """Letters to the senders of queued messages (RFC 3464); ``name`` is theirs in the queue."""
+    """Letters to the senders of messages (RFC 3464); ``name`` is a message's in the queue."""
 
     def groups(
         self, message: QueuedMessage, replies: Mapping[int, PeerReply]
     ) -> Sequence[Mapping[int, PeerReply]]:
-        """Part failures of one message by who is told of them: each part is one letter."""
+        """Part the failures of a message by who is told of them: each part is one letter."""
 
     def failed(
         self, name: str, message: QueuedMessage, replies: Mapping[int, PeerReply], via: str

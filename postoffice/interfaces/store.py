@@ -1,4 +1,4 @@
-"""What keeps mail: a store, its maildrops, a delivery, a text."""
+"""A store of mail, its maildrops, deliveries into them, and texts read from them."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ class IMailbox(IMaildrop):
 
     account = Attribute("Account: the owner of the maildrop")
     mail_policy = Attribute("MailPolicy: the policy that applies; no field is None")
-    announced = Attribute("Announced: what CAPA tells the client")
+    announced = Attribute("AnnouncedPolicy: what CAPA tells the client")
 
     def update(
         removed: Sequence[Entry], collected: Sequence[Entry], session: str

@@ -179,8 +179,9 @@ class Quota:
 UNLIMITED = Quota(0, 0, "reject")
 
 
-#: The states of an account.  All may do everything but what their names say; a disabled account
-#: has no logins and gets no mail, and the mail that it has stays.
+#: The states of an account.  An enabled one may do everything.  A disabled one may not log in and
+#: gets no mail; the mail that it has stays.  The others may not send; besides, a collect-only one
+#: gets no new mail, and a receive-only one may not log in.
 ENABLED, DISABLED, COLLECT_ONLY, RECEIVE_ONLY, HELD = STATES = (
     "enabled",
     "disabled",
@@ -192,14 +193,14 @@ ENABLED, DISABLED, COLLECT_ONLY, RECEIVE_ONLY, HELD = STATES = (
 
 @dataclass(frozen=True)
 class StateNote:
-    """Who set the state of an account, when (seconds since 1970; 0 for unknown), and why."""
+    """Who set the state of an account, when (seconds since 1970; 0: not known), and why."""
 
     by: str = ""
     when: float = 0
     why: str = ""
 
 
-#: Nobody has said anything about the state.
+#: The note of a state that nobody has set.
 NO_NOTE = StateNote()
 
 

@@ -1,4 +1,4 @@
-"""What a directory knows of addresses besides accounts: aliases, and the settings of domains."""
+"""Aliases and domains: what a directory has besides accounts."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Domain:
     """
     A local domain; ``name`` is in normal form.
 
-    ``same_as`` is the domain whose accounts, aliases and catch-all this domain has besides
-    its own, or "".  Each character of ``separators`` separates a local part from its tag.
-    ``catch_all`` are the targets of mail for addresses that do not exist, except for
-    those with the local parts ``uncaught`` (in normal form).
+    With ``same_as``, another domain, the accounts, aliases and catch-all of that domain also have
+    addresses in this one.  Each character of ``separators`` separates a local part from its tag.
+    Mail for an address that does not exist goes to ``catch_all``, unless its local part is among
+    ``uncaught`` (in normal form).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""App passwords: an account's device (a mail program) has a password of its own."""
+"""App passwords: each device of an account (a mail program) has its own."""
 
 from __future__ import annotations
 

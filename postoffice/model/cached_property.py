@@ -1,4 +1,4 @@
-"""A property that is worked out once; that of ``functools`` takes a lock until Python 3.12."""
+"""A property that is computed once; before Python 3.12 that of ``functools`` takes a lock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class cached_property(Generic[S, T]):  # noqa: N801
-    """A method as a property whose first value stays, in the object's ``__dict__``."""
+    """A property whose value is computed once, and then kept in the object's ``__dict__``."""
 
     def __init__(self, method: Callable[[S], T]) -> None:
         self._method = method

@@ -1,4 +1,4 @@
-"""What the domain name system says of a name: its records, that there are none, or nothing now."""
+"""The answer to a DNS lookup: records, none of this type, no such name, or unavailable."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from postoffice.model.errors import TemporaryFailure
 
 class DNSUnavailable(TemporaryFailure):
     """
-    No server gave an answer that counts: SERVFAIL, REFUSED, timed out, or nonsense.
+    No server gave a usable answer: SERVFAIL, REFUSED, timed out, or a malformed response.
 
-    It says nothing about the name: ask again later.
+    This says nothing about the name: ask again later.
     """
 
 
@@ -26,8 +26,8 @@ class Answer:
     root), for TXT its octets, for TLSA (usage, selector, matching type, data), for CNAME and PTR a
     host name; for others their text.  Names are in lower case, without the final dot.
 
-    ``name`` is where the records stand, behind all aliases (CNAME).  ``secure``: a server that is
-    believed has checked it with DNSSEC, with all aliases on the way (the AD bit, RFC 4035 §3.2.3).
+    ``name`` is the name that has the records, after all aliases (CNAME) were followed.  ``secure``:
+    a trusted server has validated all of it with DNSSEC (the AD bit, RFC 4035 §3.2.3).
     """
 
     records: tuple[Any, ...]

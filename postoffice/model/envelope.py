@@ -118,13 +118,13 @@ class Envelope:
     gave SMTPUTF8.  ``service`` and ``login`` are those of the ``SessionInfo``;
     ``fields`` are header fields that policies add to this message.
 
-    ``queued`` are the recipients in other domains; ``held`` says why they do not get the
-    message at once, and ``device`` is the one of the ``SessionInfo``.
+    ``queued`` are the recipients in other domains; ``held`` says why the queue holds the message
+    for them, or is "".  ``device`` is that of the ``SessionInfo``.
 
-    ``named`` has, for each accepted RCPT command in order, the indexes of its accounts
-    in ``recipients``, where an account to which two of them lead stands once: an alias has
-    several, and one that discards mail has none.  If it leads to other domains too, -1 stands
-    among them.
+    ``named`` has an item for each accepted RCPT command, in order: the indexes in ``recipients`` of
+    the accounts to which the address leads, and -1 if it also leads to other domains.  An alias
+    may have several accounts; one that discards mail has none.  An account to which several
+    commands lead is in ``recipients`` once.
     ``message_id`` is the Message-ID that is added if the text has none.  ``status`` is None
     if MAIL said nothing about delivery status notifications.  ``eight_bit`` and ``requiretls``
     are whether MAIL had BODY=8BITMIME and REQUIRETLS (RFC 6152, RFC 8689).
@@ -178,9 +178,9 @@ class Envelope:
         notify: Notify | None = None,
     ) -> None:
         """
-        Accept one RCPT command, for an address that leads to these accounts and recipients.
+        Accept one RCPT command, whose address leads to these accounts, and to others in ``queued``.
 
-        What it said in ``notify`` holds for each of them that no earlier command named.
+        ``notify`` counts for those of them to which no earlier command led.
         """
         named = []
         for account in accounts:
@@ -198,7 +198,7 @@ class Envelope:
         self.named.append((*named, *outside))
 
     def withdraw(self) -> None:
-        """Nothing of it goes to other servers after all."""
+        """Remove the recipients in other domains again."""
         self.queued.clear()
         self._queued.clear()
         self.named = [tuple(place for place in one if place >= 0) for one in self.named]
@@ -213,8 +213,8 @@ class Envelope:
         """
         Return the message as the queue keeps it.
 
-        ``size`` octets of text came at ``came`` (Unix time); ``before`` octets stand before its
-        trace fields.
+        It came at ``came`` (Unix time), and its file has ``size`` octets of text, of which
+        ``before`` stand before its trace fields.
         """
         status = self.status or DeliveryStatus()
         return QueuedMessage(
@@ -242,7 +242,7 @@ class Envelope:
         would disclose the others to each (§7.2), and the message could not be one
         file for all.
         """
-        came = self._from()
+        came = _from(self.client.literal, self.hello)
         by = f"by {hostname} with {self.protocol} id {self.id}"
         if self.many == 1:
             only = self.recipients[0].address if self.recipients else self.queued[0].shown
@@ -250,23 +250,20 @@ class Envelope:
         received = f"Received: {came}\r\n\t{by};\r\n\t{_date(when)}\r\n"
         return self.return_path + received.encode()
 
-    def _from(self) -> str:
-        """
-        The ``from`` clause: the name in EHLO, and the client's real address.
-
-        A name that is not valid is put, escaped, into a comment.
-        """
-        return _from(self.client.literal, self.hello)
-
 
 def _same(recipient: QueuedRecipient) -> str:
-    """Return what is equal for one mailbox elsewhere: letter case counts before the @ only."""
+    """Return what is equal for one mailbox elsewhere: letter case counts only before the @."""
     local, _, domain = recipient.address.rpartition("@")
     return f"{local}@{domain.lower()}"
 
 
 @lru_cache(maxsize=1024)
 def _from(literal: str, hello: str) -> str:
+    """
+    Return the ``from`` clause: the name in EHLO, and the client's real address.
+
+    An invalid name is escaped, and put into a comment.
+    """
     odd = ""
     if not (_LITERAL.match(hello) or (len(hello) <= _NAME and _DOMAIN.match(hello))):
         odd = f"\r\n\t(HELO {_escaped(hello)})" if hello else ""

@@ -16,7 +16,7 @@ from postoffice.model.reply import (
 
 class PostOfficeError(Exception):
     """
-    A failure of a question; ``reply`` is what an SMTP client is sent.
+    A question cannot be answered; ``reply`` is what an SMTP client is sent.
 
     The exception's own text is for the log; it may contain names and paths.
     """
@@ -38,7 +38,7 @@ def _rebuild(kind: type[PostOfficeError], args: tuple[object, ...]) -> PostOffic
 
 
 class TemporaryFailure(PostOfficeError):
-    """Later: 4yz, or ``-ERR [SYS/TEMP]``."""
+    """Trying again later may help: 4yz, or ``-ERR [SYS/TEMP]``."""
 
 
 class NoSpace(TemporaryFailure):
@@ -68,7 +68,7 @@ class CannotExport(PostOfficeError):
 
 
 class NotAllRemoved(TemporaryFailure):
-    """Of the messages to remove, only ``removed`` are known to be removed."""
+    """Some messages could not be removed; ``removed`` is how many were."""
 
     def __init__(self, reason: str = "", removed: int = 0) -> None:
         super().__init__(reason)
@@ -80,7 +80,7 @@ class MessageGone(TemporaryFailure):
 
 
 class PermanentFailure(PostOfficeError):
-    """Never: 5yz, or ``-ERR [SYS/PERM]``."""
+    """Trying again does not help: 5yz, or ``-ERR [SYS/PERM]``."""
 
     def __init__(self, reason: str, reply: Reply) -> None:
         super().__init__(reason, reply)
@@ -94,13 +94,13 @@ class MaildropFull(PermanentFailure):
 
 
 class MaildropFullNow(NoSpace):
-    """The same, if the sender should try again: 452 4.2.2."""
+    """As ``MaildropFull``, but the sender should try again: 452 4.2.2."""
 
     reply = MAILBOX_FULL_NOW
 
 
 class LoginRefused(PostOfficeError):
-    """Unknown user or wrong password, not told which: 535, ``-ERR [AUTH]`` (RFC 3206)."""
+    """Unknown user or wrong password; the client is not told which: 535, ``-ERR [AUTH]``."""
 
     reply = LOGIN_REFUSED
 

@@ -1,4 +1,4 @@
-"""What one attempt to send needs and gives: a host, a transaction, and the peer's replies."""
+"""One attempt to send: the host, the transaction, and the replies of the other server."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Hop:
 
     ``host`` is its name: for SNI, for its certificate and the log.  ``address`` is an IP address,
     or the path of a UNIX socket.  ``implicit`` is TLS from the first octet.
-    ``secure``: DNSSEC says that the domain names this host, and that this is its address; where
-    DANE (RFC 7672) is done, it asks for TLSA records of these only.  ``chosen``: the administrator
-    has named it, not a domain: what it has against us is for the administrator to mend.
+    ``secure``: DNSSEC has validated that this is a host of the domain, and that this is its
+    address (DANE, RFC 7672, would ask for TLSA records only then).  ``chosen``: the configuration
+    names the host, not the DNS; so if it refuses us, the administrator has to mend that.
     """
 
     host: str
@@ -47,18 +47,18 @@ class Hop:
         return self.address if self.is_unix else f"{self.host}[{self.address}]:{self.port}"
 
 
-#: The phase of a refusal of our own; and of what is wrong with our login.
+#: Phases: we refuse to send, without asking the server; the server refuses our login.
 CHECK, AUTH = "check", "auth"
 
 
 @dataclass(frozen=True, slots=True)
 class PeerReply:
     """
-    What a server answered, or what kept it from that (``code`` 0).
+    What a server answered; or, with ``code`` 0, why there is no answer.
 
     ``status`` is the enhanced status code (RFC 3463) or "".  ``text`` is one line, printable.
-    ``phase`` is connect, tls, greeting, hello, auth, mail, rcpt, data or end; or check (CHECK)
-    where we did not ask the server, because what it offers does not fit the message.
+    ``phase`` is connect, tls, greeting, hello, auth, mail, rcpt, data or end; or CHECK if the
+    server was not asked, because it does not offer what the message needs.
     """
 
     code: int
@@ -73,7 +73,7 @@ class PeerReply:
 
     @property
     def permanent(self) -> bool:
-        """Whether another attempt would be in vain."""
+        """Whether another attempt makes no sense."""
         return 500 <= self.code < 600 and not self.ours
 
     @property
@@ -93,8 +93,8 @@ class Transaction:
     One message to recipients of one domain.
 
     ``recipients`` are at most 50.  ``sender`` is the reverse-path that is sent (after SRS).
-    ``size`` are octets.  ``utf8``: the header fields need SMTPUTF8, so that all recipients need it;
-    those whose own address needs it need not be named here.
+    ``size`` is in octets.  ``utf8``: the header needs SMTPUTF8, and so all recipients do.  It says
+    nothing about recipients whose own address needs it.
     """
 
     id: str
@@ -115,9 +115,9 @@ class Result:
 
     ``postponed`` are indexes of recipients that the server wants in a transaction of their own
     (452 4.5.3, RFC 5321 §4.5.3.1.10).  ``usable`` is whether the connection can take another
-    transaction.  ``begun`` is false where a connection that had served other transactions was lost
-    before the server answered MAIL: that says nothing about the message, which can be tried at once
-    on another connection.  ``dsn``: the server has the DSN extension, and got its parameters.
+    transaction.  ``begun`` is False if the connection, which had served other transactions, was
+    lost before the server answered MAIL: then the message can be tried at once on another
+    connection.  ``dsn``: the server has the DSN extension, and got its parameters.
     ``times`` are seconds: waited, connecting, and sending.
     """
 

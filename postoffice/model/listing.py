@@ -8,7 +8,7 @@ from itertools import chain, compress, count
 from typing import NamedTuple, TypeVar, overload
 
 T = TypeVar("T")
-#: Up to so many entries are packed one by one rather than column by column.
+#: With up to so many entries, handling each is faster than handling whole columns.
 FEW = 100
 
 
@@ -143,22 +143,22 @@ class Entries(Sequence[Entry]):
             needed = sum(before._uidl_stops) - sum(before._starts)
             if 2 * needed <= len(before._text):
                 before = Entries(before)  # without the names of those that are gone
-        behind = Entries(fresh)
-        if not behind:
+        added = Entries(fresh)
+        if not added:
             return before
         both, offset = Entries(), len(before._text)
-        both._text = before._text + behind._text
+        both._text = before._text + added._text
         for column in ("_starts", "_stops", "_uidl_starts", "_uidl_stops"):
-            shifted = array("I", map(offset.__add__, getattr(behind, column)))
+            shifted = array("I", map(offset.__add__, getattr(added, column)))
             setattr(both, column, getattr(before, column) + shifted)
-        both.sizes = before.sizes + behind.sizes
-        both.octets = before.octets + behind.octets
-        moved = ((len(before) + position, size) for position, size in behind.downgraded.items())
+        both.sizes = before.sizes + added.sizes
+        both.octets = before.octets + added.octets
+        moved = ((len(before) + position, size) for position, size in added.downgraded.items())
         both.downgraded = before.downgraded | dict(moved)
         return both
 
     def only(self, stays: bytes | bytearray) -> Entries:
-        """A copy with the entries for which ``stays`` has no 0; the other names are kept, too."""
+        """A copy with the entries for which ``stays`` has no 0; its text keeps the other names."""
         left = Entries()
         left._text = self._text
         for column in ("_starts", "_stops", "_uidl_starts", "_uidl_stops"):
@@ -185,7 +185,7 @@ class Entries(Sequence[Entry]):
 
 
 def uidls_of(entries: Sequence[Entry]) -> list[str]:
-    """The UIDL of each entry; of ``Entries`` without making each."""
+    """The UIDL of each entry; an ``Entries`` does not make the entries for this."""
     if isinstance(entries, Entries):
         return [uidl.decode("ascii") for uidl in entries.uidls()]
     return [entry.uidl for entry in entries]
@@ -193,7 +193,7 @@ def uidls_of(entries: Sequence[Entry]) -> list[str]:
 
 #: Marks: what a session did with a message (bits).
 _DELETED, _COLLECTED = 1, 2
-#: Tables for ``bytes.translate``: not marked deleted; marked deleted; only collected.
+#: Tables for ``bytes.translate``: messages that are not deleted; deleted; collected, not deleted.
 _LEFT = bytes(not mark & _DELETED for mark in range(256))
 _MARKED = bytes(mark & _DELETED for mark in range(256))
 _KEPT = bytes(mark == _COLLECTED for mark in range(256))

@@ -100,8 +100,9 @@ class Event:
 
     def values(self, values: Mapping[str, object]) -> dict[str, str | int | float]:
         """
-        The fields that have a value, in their order, for a program: numbers are numbers, all else
-        is text, and a text that is too long for a line is cut in the same place.
+        The fields that have a value, in their order, for a program (JSON).
+
+        Numbers stay numbers; anything else is text, which is cut where ``line`` cuts it.
         """
         found: dict[str, str | int | float] = {}
         for field in self.fields:
@@ -123,7 +124,7 @@ class Event:
         return " ".join(parts)
 
 
-#: Fields whose values ``portions`` has made: they are never cut.
+#: Fields that ``portions`` has cut already: they may be as long as LIST.
 _LISTS = frozenset(("to", "uidls"))
 #: All events by name, in the order of the manual.
 EVENTS: dict[str, Event] = {}
@@ -137,7 +138,7 @@ def define(name: str, level: str, fields: str, meaning: str) -> Event:
 
 
 def tell(log: object, event: Event, /, **fields: object) -> None:
-    """Log an event with a ``twisted.logger.Logger``; its observers also get the fields."""
+    """Log an event with ``log``, a ``twisted.logger.Logger``; observers also get the fields."""
     line = event.line(fields)
     fields["line"], fields["event"] = line, event.name
     getattr(log, event.level)("{line}", **fields)
@@ -201,7 +202,7 @@ def _numbered(char: str) -> str:
 
 
 def paths(addresses: Iterable[str], first: int = LIST) -> Iterator[str]:
-    """Addresses in angle brackets, joined with commas, in portions (``portions``)."""
+    """Put addresses in angle brackets; join them as ``portions`` does."""
     return portions((f"<{one}>" for one in addresses), first)
 
 
@@ -209,7 +210,7 @@ def portions(words: Iterable[str], first: int = LIST) -> Iterator[str]:
     """
     Join words with commas, in portions that fit into a line.
 
-    ``first`` is how many octets fit into the first line; its portion may be empty.
+    So many octets fit into the ``first`` line; its portion may be empty.
     """
     held: list[str] = []
     room, size = first, 0

@@ -305,22 +305,22 @@ RECIPIENT_EXPIRED = define(
     "expired",
     "info",
     "id to via reply phase",
-    "A message has waited too long (``outbound.queue.lifetime``) for these recipients, and is "
-    "given up; ``reply`` is that of the last attempt.",
+    "A message has waited too long for these recipients (``outbound.queue.lifetime``): it has "
+    "expired, and is not tried again.  ``reply`` is that of the last attempt.",
 )
 MESSAGE_LEFT_QUEUE = define(
     "left-queue",
     "info",
     "id size age",
-    "No recipient of a message is left to send it to: it was removed from the queue, ``age`` "
-    "seconds after it came.",
+    "A message has no recipients left: it was removed from the queue, ``age`` seconds after it "
+    "came.",
 )
 QUEUE_NOT_KEPT = define(
     "queue-not-kept",
     "error",
     "id why",
-    "The store could not keep what an attempt has given; it is tried again in a few seconds, and "
-    "nothing is sent twice unless the daemon is killed meanwhile.",
+    "The store could not record the outcome of an attempt; this is tried again in a few seconds.  "
+    "Nothing is sent twice, unless the daemon is killed meanwhile.",
 )
 NOT_SIGNED = define(
     "not-signed",
@@ -339,8 +339,8 @@ LETTER_LOST = define(
     "letter-lost",
     "warn",
     "id sender outcome to why",
-    "The sender of a message cannot be told what became of it: there is no such address, or its "
-    "mailbox is full.",
+    "The letter to the sender of a message was discarded: there is no such address, or its mailbox "
+    "is full.",
 )
 DESTINATION_DOWN = define(
     "destination-down",
@@ -364,15 +364,15 @@ POLICY_TESTED = define(
     "policy-tested",
     "warn",
     "to why",
-    "A host does not fit the MTA-STS policy of its domain (``to``).  The domain only tests the "
-    "policy: the mail is sent.",
+    "A host does not match the MTA-STS policy of its domain (``to``).  The policy is in mode "
+    "testing: the mail is sent.",
 )
 MTA_STS_FAILED = define(
     "mta-sts-failed",
     "warn",
     "to why",
-    "The MTA-STS policy that a domain (``to``) announces cannot be fetched or kept.  The one that "
-    "is known holds until its end; if none is, the mail is sent as to a domain without a policy.",
+    "Fetching or storing the MTA-STS policy that a domain (``to``) announces failed.  The policy "
+    "that is known applies until it expires; without one, mail is sent as to other domains.",
 )
 TLS_BROKEN = define(
     "tls-broken",

@@ -13,7 +13,7 @@ IN_USE = ("refuse", "wait", "take-over")
 #: Which devices must have fetched a message before it counts as collected (``devices``).
 DEVICES = ("any", "all")
 A_DAY = 86400
-#: Seconds for which mail waits for a user of the account's own password who no longer logs in.
+#: Seconds after the last login with the account's own password: then mail waits for it no longer.
 LAPSE = 90 * A_DAY
 
 
@@ -133,7 +133,7 @@ class AnnouncedPolicy:
 
 
 def announced(mail_policy: MailPolicy, *, makes_room: bool) -> AnnouncedPolicy:
-    """What is announced for one account; its policy ``mail_policy`` must be complete."""
+    """What is announced for one account; no field of its ``mail_policy`` is None."""
     return AnnouncedPolicy(
         mail_policy.days(makes_room=makes_room), math.ceil(mail_policy.login_delay or 0)
     )

@@ -1,9 +1,9 @@
 """
 A message in the queue: its sender, its remote recipients, and what became of each.
 
-The queue keeps it at the end of the message's file (``encode``); what happens later, recipients
-that are finished and senders that were told of a delay, is kept in marks beside the file, and
-only ever grows.
+The queue keeps it at the end of the message's file (``encode``).  What happens later is kept in
+marks beside the file: which recipients are finished, and about which the sender was told of a
+delay.  Marks are only ever added.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NEEDED = {"id": "", "sender": "", "came": 0.0}
 
 
 class NotQueued(ValueError):
-    """A file does not end as a queued message does."""
+    """This is not the end of a queued message's file; the text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class QueuedRecipient:
 
     @property
     def shown(self) -> str:
-        """The address as the sender knows it; a forward's target is nobody else's business."""
+        """The address as the sender knows it: the target of a forward is private."""
         return self.original or self.address
 
 
@@ -71,7 +71,8 @@ class QueuedMessage:
     ``envid`` are the parameters of RFC 3461 §4.3, §4.4.  ``utf8``: it was taken with SMTPUTF8;
     ``eight_bit``: with BODY=8BITMIME.
 
-    ``done`` and ``told`` are indexes of recipients: finished, and whose sender got a delay letter.
+    ``done`` are the indexes of recipients that are finished, ``told`` of those about which the
+    sender was told of a delay.
     """
 
     id: str
@@ -106,7 +107,7 @@ class QueuedMessage:
         return replace(self, done=self.done.union(done), told=self.told.union(told))
 
     def encode(self) -> bytes:
-        """What stands in the file behind the text."""
+        """What stands in the file after the text."""
         kept = _fields_of(self, _KEPT)
         kept["to"] = [_fields_of(one, _OF_RECIPIENTS) for one in self.recipients]
         octets = json.dumps(kept, separators=(",", ":")).encode()

@@ -27,10 +27,9 @@ class Smarthost:
     """
     To another mail server, which sends the message on.
 
-    ``name`` is the one in the configuration: two smarthosts may be the same host with different
-    logins.  ``level`` is of ``hop.LEVELS``, and ``implicit`` TLS from the first octet.  ``rate``
-    is how many messages in how many seconds.  Without ``sign`` mail gets no DKIM signature of
-    ours.
+    ``name`` is that in the configuration: two smarthosts may be one host with different logins.
+    ``level`` is one of ``hop.LEVELS``; ``implicit`` is TLS from the first octet.  ``rate`` is how
+    many messages in how many seconds.  ``sign``: the mail gets our DKIM signature.
     """
 
     name: str

@@ -154,7 +154,7 @@ class Signer:
         self._held.clear()
 
     def fields(self, keys: Iterable[SigningKey], now: float) -> bytes:
-        """Return a signature by each key, once the text is complete; b"" if it cannot be signed."""
+        """The text is complete: return a signature by each key; b"" if it cannot be signed."""
         if self._header is None:  # a header alone
             self._header = bytes(self._held)
         body = self._body.digest()
@@ -190,7 +190,7 @@ def _signature(
 
 
 def _folded(words: list[str], first: str) -> list[str]:
-    """Words in lines; the colon behind the last is a semicolon."""
+    """Fold words into lines; the last word ends with a semicolon instead of its colon."""
     words[-1] = words[-1][:-1] + ";"
     lines = [first]
     for word in words:
@@ -201,7 +201,7 @@ def _folded(words: list[str], first: str) -> list[str]:
 
 
 def _fields(header: bytes) -> list[tuple[str, bytes]]:
-    """The fields of a header: the name of each, and the field in relaxed form, with CRLF."""
+    """The fields of a header: their names, and their relaxed forms with CRLF."""
     unfolded = re.sub(rb"\r\n(?=[ \t])", b"", header)
     found = []
     for line in unfolded.split(b"\r\n"):

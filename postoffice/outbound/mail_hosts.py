@@ -1,4 +1,4 @@
-"""Which hosts take a domain's mail, and at which addresses (RFC 5321 §5.1); the rules alone."""
+"""Rules for the hosts that take a domain's mail, and their addresses (RFC 5321 §5.1)."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ Shuffle = Callable[[list[str]], None]
 
 class NoMailHosts(Exception):
     """
-    A domain's mail cannot be sent to any host; ``reply`` says why, and whether for ever.
+    A domain's mail cannot be sent to any host; ``reply`` says why, and whether for good.
 
     ``loops``: this machine is the best host of the domain, but does not take its mail.  That is
-    often a mistake that is soon mended, so the reply is temporary: the caller decides how long.
+    often a mistake that is soon mended: the reply is temporary, and the caller decides how long
+    the mail is tried.
     """
 
     def __init__(self, code: int, status: str, text: str, *, loops: bool = False) -> None:
@@ -45,8 +46,8 @@ class MailHosts:
     """
     The hosts of a domain, in the order in which they are tried: groups of equal preference.
 
-    ``address`` is that of an address literal, or "".  ``secure``: DNSSEC says that they are all
-    (RFC 7672 §2.2.1).
+    ``address`` is that of an address literal, or "".  ``secure``: DNSSEC has validated that these
+    are the hosts (RFC 7672 §2.2.1).
     """
 
     domain: str
@@ -56,7 +57,7 @@ class MailHosts:
 
     @property
     def site(self) -> tuple[str, ...]:
-        """The names of all hosts, sorted: domains with the same are one destination."""
+        """The names of all hosts, sorted: domains that have the same hosts are one destination."""
         return tuple(sorted(chain.from_iterable(self.groups)))
 
 
@@ -80,7 +81,7 @@ class HostRules:
         """
         Whether mail may be sent to an address that a name server or a sender names.
 
-        Never to this machine, to many, or to the machines beside us: otherwise every user
+        Not to this machine, to a multicast address, or to machines beside us: otherwise every user
         could make us connect to them.
         """
         found = ip_address(address)
@@ -108,7 +109,7 @@ def _reachable(address: IPv4Address | IPv6Address, private: bool) -> bool:
 
 
 def read_literal(domain: str, rules: HostRules) -> MailHosts | None:
-    """The host of an address literal; None if the domain is none.  Raises NoMailHosts."""
+    """The host of an address literal; None if the domain is not one.  Raises NoMailHosts."""
     if not domain.startswith("["):
         return None
     found = _LITERAL.match(domain)
@@ -124,7 +125,7 @@ def read_literal(domain: str, rules: HostRules) -> MailHosts | None:
 
 
 def check_domain(domain: str) -> None:
-    """Raise NoMailHosts for a domain that is nowhere, and of which no name server is asked."""
+    """Raise NoMailHosts for a special domain, about which no name server is asked."""
     if domain.rpartition(".")[2] in _SPECIAL:
         raise no_such_domain(domain)
 
@@ -133,13 +134,14 @@ def rank(
     domain: str, records: Sequence[tuple[int, str]], rules: HostRules, shuffle: Shuffle
 ) -> tuple[tuple[str, ...], ...]:
     """
-    Sort the hosts of MX records by preference, in random order within each; without us and behind.
+    Sort the hosts of MX records by preference, in random order within each.
 
+    If this machine is one of them, it and all that are not better are left out (RFC 5321 §5.1).
     Raises NoMailHosts if none is left.
     """
     if all(name == "" for _, name in records):
         raise NoMailHosts(556, NULL_MX, f"{domain} takes no mail (null MX)")
-    # Of a host that is named twice, the better preference counts.
+    # if a host is named twice, its better preference counts
     best = {name: preference for preference, name in sorted(records, reverse=True)}
     usable = sorted((preference, name) for name, preference in best.items() if _is_host(name))
     if not usable:
@@ -167,8 +169,8 @@ def choose(
     """
     Choose the addresses to try, in the order of the hosts: at most ``most`` (host, address).
 
-    Of each host the families come by turns.  Where both are there, neither takes all places: that
-    IPv6 (or IPv4) does not work from here must not hide the hosts that can be reached.
+    The families of each host take turns.  If hosts have both, neither family takes all places: so
+    hosts can be reached although IPv6 (or IPv4) does not work from here.
     """
     ranked = [
         (host, address) for host, addresses in found for address in _turns(addresses, families)
@@ -208,7 +210,7 @@ def no_address(domain: str) -> NoMailHosts:
 
 
 def unavailable(domain: str, why: object) -> NoMailHosts:
-    """The name servers cannot tell now."""
+    """The name servers gave no answer."""
     return NoMailHosts(451, "4.4.3", f"looking up the hosts of {domain} failed: {why}")
 
 

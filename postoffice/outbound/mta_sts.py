@@ -1,4 +1,4 @@
-"""MTA-STS policies (RFC 8461): how domains announce and write them, and what they ask for."""
+"""MTA-STS policies (RFC 8461): reads them, and checks hosts against them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from postoffice.model.dataclass import dataclass
 
 #: Octets of a policy, and seconds for which it holds, at most (RFC 8461 §3.2, §3.3).
 MOST, LONGEST = 64 << 10, 31557600
-#: What a policy asks for: hosts must fit; only say whether they do; nothing.
+#: The modes: hosts must match the policy; a host that does not is only logged; no policy.
 ENFORCE, TESTING, NONE = MODES = ("enforce", "testing", "none")
 
 _RECORD = re.compile(rb"v=STSv1[ \t]*;")
@@ -24,10 +24,10 @@ class BadPolicy(ValueError):
 @dataclass(frozen=True, slots=True)
 class Policy:
     """
-    What a domain asks of those who send mail to it.
+    The policy of a domain for those who send mail to it.
 
-    ``mx`` are host names, or ``*.`` and a domain for any one label below it.  The policy holds for
-    ``max_age`` seconds.  ``id`` is what the domain's TXT record called it.
+    ``mx`` are host names, or patterns: ``*.`` and a domain, for names with one label more.  The
+    policy is in force for ``max_age`` seconds.  ``id`` is its id in the domain's TXT record.
     """
 
     mode: str
@@ -46,7 +46,7 @@ def read_records(records: Sequence[bytes]) -> str | None:
     """
     Read the TXT records of ``_mta-sts.DOMAIN``: the policy's id; None if it has no policy.
 
-    Records of other kinds do not count; of two policies none does (RFC 8461 §3.1).
+    Records of other kinds are ignored; two records of this kind count as none (RFC 8461 §3.1).
     """
     found = [record for record in records if _RECORD.match(record)]
     if len(found) != 1:
@@ -73,7 +73,7 @@ def read_policy(octets: bytes, id: str = "") -> Policy:  # noqa: A002
         if name == "mx" and colon:
             mx.append(_pattern(value))
         elif colon:
-            fields.setdefault(name, value)  # of what stands there twice, the first counts
+            fields.setdefault(name, value)  # of a field that occurs twice, the first counts
         elif name:
             raise BadPolicy(f"{name[:40]!r} has no colon")
     if fields.get("version") != "STSv1":

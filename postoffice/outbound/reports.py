@@ -1,8 +1,8 @@
 """
 Letters to a sender about a message: failed, delayed, relayed, delivered (RFC 3461 §6, RFC 3464).
 
-A letter has three parts (RFC 6522): words for people, the same for programs, and the header of
-the message or all of it.  What other servers have said is quoted as one line of bounded length.
+A letter has three parts (RFC 6522): a text for people, the same facts for programs, and the header
+of the message or all of it.  Replies of other servers are quoted as one line of bounded length.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ QUOTED, FIELD = 500, 200
 NAMED = 50
 #: Phases of replies that no other server gave.
 _OURS = (CHECK, "dns", "route", "connect", "tls")
-#: The status of an expired message that says more than that it has expired: there is no TLS, or
-#: it fails.
+#: Status codes that stay although a message has expired, as they say more: no TLS, TLS failed.
 TLS_FAILURES = ("4.7.4", "4.7.5")
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}>\Z")
@@ -153,7 +152,7 @@ def _wants(notify: str, kind: str) -> bool:
 
 
 def returns_whole(kind: LetterKind, message: QueuedMessage) -> bool:
-    """Return whether a letter has the whole message (RFC 3461 §4.3): it may be the only copy."""
+    """Return whether a letter contains the whole message (RFC 3461 §4.3)."""
     full = kind is NOT_FORWARDED or (kind is FAILED and message.ret.upper() == "FULL")
     return full and message.octets < WHOLE and not message.requiretls  # RFC 8689 §5
 
@@ -198,7 +197,7 @@ def _header(
 
 
 def _part(kind: str, text: bytes) -> bytes:
-    """One part; the CRLF before the next boundary is not of its text."""
+    """One part; the CRLF before the next boundary does not belong to it."""
     encoding = b"" if text.isascii() else b"Content-Transfer-Encoding: 8bit\r\n"
     return b"Content-Type: %s\r\n%s\r\n%s" % (kind.encode(), encoding, text)
 
@@ -243,7 +242,7 @@ def _reason(recipient: QueuedRecipient, reply: PeerReply, via: str) -> list[str]
 
 
 def _hidden(recipient: QueuedRecipient) -> bool:
-    """Whether the recipient is one whom the sender does not know, nor that server's words."""
+    """Whether the sender may learn neither this address nor what its server says."""
     return recipient.shown != recipient.address
 
 

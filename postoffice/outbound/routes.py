@@ -1,5 +1,5 @@
 """
-Routes: by sender and recipient, where a message for another domain goes next.
+Routes: where a message for another domain goes next, by its sender and recipient.
 
 A pattern is an address, a domain, ``.example.net`` for all domains below example.net, or ``<>``
 for the null reverse-path.
@@ -13,9 +13,9 @@ from postoffice.model.address import Address, NotAnAddress, normal_domain
 from postoffice.model.dataclass import dataclass
 from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost
 
-#: The pattern of the null reverse-path, as which bounces are sent.
+#: The pattern of the null reverse-path, which bounces have.
 NULL = "<>"
-#: What happens to mail that fits no route.
+#: The route of mail that matches no rule.
 NO_ROUTE = Refuse("There is no route to this address from here")
 #: Octets of a refusal at most.
 WORDS = 200
@@ -67,29 +67,29 @@ class Router:
 
     def route(self, sender: str, recipient: str) -> Route:
         """Return the route from a sender ("" for ``<>``) to a recipient of another domain."""
-        senders = fitting(sender) if self._by_sender else ()
-        recipients = fitting(recipient) if self._by_recipient else ()
+        senders = matching_patterns(sender) if self._by_sender else ()
+        recipients = matching_patterns(recipient) if self._by_recipient else ()
         for rule in self._rules:
-            if _holds(rule.senders, senders) and _holds(rule.recipients, recipients):
+            if _matches(rule.senders, senders) and _matches(rule.recipients, recipients):
                 return rule.route
         return NO_ROUTE
 
     def signs(self, sender: str, recipients: Iterable[str]) -> bool:
         """
-        Whether a message gets our DKIM signature: unless all of it goes to smarthosts without.
+        Whether a message gets our DKIM signature, which all its recipients get or none.
 
-        All its recipients get one text.
+        It gets none if all recipients are reached by smarthosts without ``sign``.
         """
         routes = (self.route(sender, one) for one in recipients)
         return not all(isinstance(one, Smarthost) and not one.sign for one in routes)
 
 
-def _holds(patterns: frozenset[str] | None, these: Sequence[str]) -> bool:
+def _matches(patterns: frozenset[str] | None, these: Sequence[str]) -> bool:
     return patterns is None or not patterns.isdisjoint(these)
 
 
-def fitting(address: str) -> list[str]:
-    """Return all patterns that fit an address."""
+def matching_patterns(address: str) -> list[str]:
+    """Return all patterns that an address matches."""
     if not address:
         return [NULL]
     try:

@@ -1,7 +1,7 @@
 """
-When a message is tried again: by its age, so that an attempt leaves nothing that must be kept.
+When a message is tried again.  This depends only on its age: no attempt has to be recorded.
 
-The gaps are 5, 10, 20 and 40 minutes, then one hour, give or take a tenth.
+The gaps are 5, 10, 20 and 40 minutes, then one hour, each up to a tenth shorter or longer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GAPS = (
     (75 * MINUTE, 40 * MINUTE),
 )
 LONGEST = HOUR
-#: How far a gap is moved at random, as a part of it.
+#: The part of a gap by which it is made shorter or longer at random.
 JITTER = 0.1
 #: The gaps between two probes of a destination that does not answer.
 PROBES = tuple(minutes * MINUTE for minutes in (1, 2, 5, 10, 20))
@@ -27,8 +27,9 @@ PROBES = tuple(minutes * MINUTE for minutes in (1, 2, 5, 10, 20))
 @dataclass(frozen=True)
 class Lifetimes:
     """
-    Seconds that a message is tried, that a message about a message is tried, and until its sender
-    is told of the delay (0: never).
+    Seconds for which a message is tried, and one with a null sender (``bounce``).
+
+    ``warn``: seconds until the sender is told of the delay; 0: never.
     """
 
     message: float = 4 * DAY
@@ -40,7 +41,7 @@ class Lifetimes:
         return message.came + (self.message if message.sender else self.bounce)
 
     def warns(self, message: QueuedMessage) -> float | None:
-        """When its sender is told that it waits; None: never (our own users are told)."""
+        """When its sender is told of the delay (Unix time); None: never.  Only users are told."""
         if not (self.warn and message.sender and message.login):
             return None
         return message.came + self.warn

@@ -1,4 +1,4 @@
-"""The text of the notice to an owner, and to the postmaster, that an account is stopped."""
+"""Notices to the owner of an account and to the postmaster that sending was stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from string import Template
 
 from postoffice.model.address import Address
 
-#: The account has reached a limit; other servers refuse its mail.
+#: Kinds: the account has reached a limit; the account is held, as other servers refuse its mail.
 OVER, HELD = "over", "held"
 
 TEXTS = {

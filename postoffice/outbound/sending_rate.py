@@ -1,8 +1,8 @@
 """
-How many recipients an account may send to.  They are counted in slots of time; old slots drop out.
+How many recipients an account may send to, in a time.  Recipients are counted in slots of time.
 
-A slot is a twelfth of the time of the limit.  The current slot and the twelve before it count, so
-that no time of this length, wherever it begins, has more recipients than the limit.
+A slot is a twelfth of the limit's time.  The current slot and the twelve before it count.  So any
+period of this length, whenever it begins, has at most as many recipients as the limit allows.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from postoffice.model.dataclass import dataclass
-from postoffice.outbound.routes import fitting
+from postoffice.outbound.routes import matching_patterns
 from postoffice.outbound.schedule import DAY, HOUR, MINUTE
 
 SLOTS = 12
-#: Below so many recipients in an hour nobody is suspected, and above this share of refused ones an
-#: account is.
+#: An account with at least so many recipients in an hour, and more than this share of them refused,
+#: looks as if its password was stolen.
 SUSPECT_FROM = 30
 SUSPECT_SHARE = 0.2
 
@@ -40,7 +40,7 @@ class SendingRate:
         return (slot + SLOTS + 1) * self.seconds / SLOTS
 
     def used(self, counts: Mapping[int, int], now: float) -> int:
-        """How many recipients count, of those in slots."""
+        """How many recipients of these slots count."""
         oldest = self.oldest(now)
         return sum(count for slot, count in counts.items() if slot >= oldest)
 
@@ -80,7 +80,7 @@ class SendingRules:
     def of(self, account: str) -> Rates:
         """The limits of an account."""
         if self.exceptions:
-            patterns = fitting(account)
+            patterns = matching_patterns(account)
             for accounts, rates in self.exceptions:
                 if not accounts.isdisjoint(patterns):
                     return rates

@@ -1,8 +1,8 @@
 """
-The Sender Rewriting Scheme: a forward is sent from an address of ours that has the sender in it.
+The Sender Rewriting Scheme: what we forward has a sender in a domain of ours.
 
 ``ann@example.org`` becomes ``SRS0=HHHH=TT=example.org=ann@ours``: TT is the day, HHHH a
-signature.  A sender that another server has rewritten (SRS0) becomes SRS1, so that a bounce goes
+signature.  A sender that another server has rewritten (SRS0) becomes SRS1: we send its bounces
 straight to the server that rewrote it first.  The form is that of libsrs2 and postsrsd.
 """
 
@@ -22,7 +22,7 @@ DAYS = 21
 SIGNATURE = 4
 _DAY = 86400
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-#: The days that two such characters can tell apart.
+#: How many days two such characters can distinguish.
 _CYCLE = len(_BASE32) ** 2
 _SIGNED = r"(?P<signature>[A-Za-z0-9+/]{4,28})"
 _SRS0 = re.compile(
@@ -45,7 +45,7 @@ def is_rewritten(address: Address) -> bool:
 
 
 class SenderRewriting:
-    """Rewrites senders; the first of ``secrets`` signs, and each of them is believed."""
+    """Rewrites senders; the first of ``secrets`` signs, and a signature by any is accepted."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._secrets = tuple(secrets)

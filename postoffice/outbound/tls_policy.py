@@ -21,8 +21,8 @@ class TLSChoice:
     """
     A hop with its level; ``because`` is "own rule", "MTA-STS", "REQUIRETLS" or "".
 
-    With ``unfit`` the host may not be used: the next one may, or a later attempt.  ``note`` is for
-    the log: what a policy that is only tested would not allow.
+    ``unfit`` is why the host may not be used now; another one may be.  ``note`` is for the log: the
+    host does not match a policy in mode testing.
     """
 
     hop: Hop
@@ -51,10 +51,10 @@ def choose_tls(
     hop: Hop, own: str | None, policy: Policy | None, *, requiretls: bool = False
 ) -> TLSChoice:
     """
-    Choose the level for a host of a domain, whose own rule and MTA-STS policy are given.
+    Choose the level for a host of a domain that has this rule of ours and this MTA-STS policy.
 
-    ``requiretls``: the message must not go over anything that is not verified, from the domain to
-    the host's certificate (RFC 8689 §4.2.1).
+    ``requiretls``: DNSSEC or MTA-STS must say that the host belongs to the domain, and its
+    certificate must be verified (RFC 8689 §4.2.1).
     """
     if own is not None:
         choice = TLSChoice(replace(hop, level=own), "own rule")

@@ -137,7 +137,7 @@ class PolicyChain:
         return POLICY_LATER if one.on_failure == "defer" else None
 
     async def _in_time(self, answer: Awaitable[Opinion], seconds: float) -> Opinion:
-        """The answer, within ``seconds``; after that, nobody waits for the policy."""
+        """Wait for an answer at most ``seconds``, then cancel it.  Raises TemporaryFailure."""
         assert self._clock is not None, "policies need a clock"
         asked: Deferred[Opinion] = (
             answer if isinstance(answer, Deferred) else ensureDeferred(_awaited(answer))

@@ -1,4 +1,4 @@
-"""The keys that every policy has in the configuration."""
+"""What policies have in common: their keys in the configuration, and a base class."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ COMMON = (
 
 def is_for_the_postmaster(recipient: Recipient) -> bool:
     """
-    Whether mail is for the postmaster: a sender whose mail is refused must be able to ask why.
+    Whether mail is for the postmaster (RFC 5321 §4.5.1).
 
-    RFC 5321 §4.5.1.
+    A sender whose mail is refused must be able to ask why.
     """
     return recipient.address.local.casefold() == "postmaster"
 

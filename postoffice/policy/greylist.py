@@ -30,8 +30,7 @@ class GreylistPolicy(PolicyBase):
     """
     Looks up the triplet of client network, sender and recipient at RCPT.
 
-    ``clock`` (IReactorTime) has timers; ``now`` tells the time of day, which goes on over
-    a restart.
+    ``clock`` has timers; ``now`` returns Unix time, which goes on over a restart.
     """
 
     log = Logger()

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS known (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS known_last ON known (last);
 """
-#: Rows that are deleted at once; other statements wait that long.
+#: Rows that are deleted at once: other statements wait meanwhile.
 SWEPT = 1000
 #: For each table: how to count its rows, and how to delete the oldest ones.
 _BOUNDS = (

@@ -33,14 +33,14 @@ class RatePolicy(PolicyBase):
     """
     Counts messages at MAIL and recipients at RCPT, in memory.
 
-    ``rates`` has a Rate for some of KEYS; ``clock`` tells seconds.  A client over a limit
+    ``rates`` has a Rate for some of KEYS; ``clock`` returns seconds.  A client over a limit
     gets a temporary error that says when to try again.
     """
 
     stages = ("sender", "recipient")
 
     def __init__(self, rates: Mapping[str, Rate], clock: Callable[[], float]) -> None:
-        self._budgets = {
+        self._buckets = {
             key: TokenBucket(rate.count, rate.seconds, clock) for key, rate in rates.items()
         }
 
@@ -53,15 +53,15 @@ class RatePolicy(PolicyBase):
     def _spend(self, what: str, whose: Iterator[tuple[str, str]]) -> Reply | None:
         spent: list[tuple[TokenBucket, str]] = []
         for key, who in whose:
-            budget = self._budgets.get(key)
-            if budget is None or not who:
+            bucket = self._buckets.get(key)
+            if bucket is None or not who:
                 continue
-            if not budget.spend(who):
+            if not bucket.spend(who):
                 for other, name in spent:  # a refused message is not counted
                     other.give_back(name)
-                when = _in_words(budget.wait(who))
+                when = _in_words(bucket.wait(who))
                 return Reply(450, "4.7.1", f"Too many {what} from you; come again in {when}")
-            spent.append((budget, who))
+            spent.append((bucket, who))
         return None
 
 

@@ -1,4 +1,4 @@
-"""How policies mark mail as spam: by header fields that they add."""
+"""Recognizes the header fields with which policies mark mail as spam."""
 
 from __future__ import annotations
 

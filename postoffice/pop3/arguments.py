@@ -1,4 +1,4 @@
-"""The arguments of POP3 commands.  Each function raises CommandFailed for what is not one."""
+"""Reads the arguments of POP3 commands.  Each function raises CommandFailed for a wrong one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class CommandFailed(Exception):
 
 
 def no_argument(argument: bytes) -> None:
-    """There must be none."""
+    """Check that there is no argument."""
     if argument.strip():
         raise CommandFailed("this command takes no argument")
 
 
 def whole_number(argument: bytes) -> int:
-    """A number."""
+    """Read a number."""
     argument = argument.strip()
     if not argument.isdigit() or len(argument) > 10:
         raise CommandFailed("a number is needed")
@@ -34,7 +34,7 @@ def whole_number(argument: bytes) -> int:
 
 
 def user_name(argument: bytes) -> bytes:
-    """A name."""
+    """Read the name of USER."""
     name = argument.strip(b" \t")
     if not name:
         raise CommandFailed("USER needs a name")
@@ -43,7 +43,7 @@ def user_name(argument: bytes) -> bytes:
 
 def in_utf8(octets: bytes) -> bytes:
     """
-    A name or a password (RFC 6856 §2.2).
+    Check that a name or a password is in UTF-8 (RFC 6856 §2.2); return it.
 
     SASLprep is applied as to a query, which allows unassigned characters (RFC 4013 §2.5).
     """
@@ -56,7 +56,7 @@ def in_utf8(octets: bytes) -> bytes:
 
 
 def apop_claim(argument: bytes, stamp: str) -> APOPClaim:
-    """A name, and a digest of the greeting's timestamp and a secret (RFC 1939 §7)."""
+    """Read a name, and a digest of the greeting's timestamp and a secret (RFC 1939 §7)."""
     if not stamp:
         raise CommandFailed("there is no APOP here: the greeting has no timestamp")
     user, _, digest = argument.strip(b" \t").rpartition(b" ")

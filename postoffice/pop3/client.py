@@ -33,7 +33,7 @@ from postoffice.pop3.client_reply import (
 from postoffice.protocol import client_sasl
 from postoffice.protocol.client_sasl import NotProved
 from postoffice.protocol.client_state import ClientState
-from postoffice.protocol.wire import BareLineEnd, LineReader, LineTooLong, UnjudgedReader
+from postoffice.protocol.wire import BareLineEnd, LineReader, LineTooLong, UncheckedReader
 
 #: Octets of a reply's line with its CRLF; RFC 2449 §4 allows 512.
 LINE_MAXIMUM = 4096
@@ -71,7 +71,7 @@ class POP3ClientSession:
         self._awaited: deque[str] = deque([states.GREETING])
         self._asked: deque[Command] = deque()
         self._resting = states.READY  # the state while no reply is awaited
-        self._text: UnjudgedReader | None = None  # of the first command in _asked
+        self._text: UncheckedReader | None = None  # of the first command in _asked
         self._status: ClientReply | None = None  # its +OK
         self._octets = self._counted = 0
         self._capa: list[bytes] = []
@@ -114,7 +114,7 @@ class POP3ClientSession:
         if self._resting == states.CLOSED:
             self._lines.take()
         elif self._resting == states.HANDSHAKE and self._lines.unread:  # an attack (RFC 2595 §4)
-            self._fail(self._own("The server sent octets in clear behind its reply to STLS"))
+            self._fail(self._own("The server sent octets in clear after its reply to STLS"))
 
     def take_output(self) -> bytes:
         """Return the output that is to be sent, and clear it."""
@@ -171,7 +171,7 @@ class POP3ClientSession:
         state.take(self, answer)
         return True
 
-    def _read_text(self, reader: UnjudgedReader) -> bool:
+    def _read_text(self, reader: UncheckedReader) -> bool:
         if not self._lines.unread:
             return False
         text, rest = reader.feed(self._lines.take())
@@ -193,7 +193,7 @@ class POP3ClientSession:
 
     def _take_command(self, answer: ClientReply) -> None:
         if answer.ok and self._asked[0].most:
-            self._text = UnjudgedReader()
+            self._text = UncheckedReader()
             self._status = answer
             self._octets = self._counted = 0
         else:
@@ -216,7 +216,7 @@ class POP3ClientSession:
             self._events.append(Ended(command, answer))
 
     def _take_unasked(self, answer: ClientReply) -> None:
-        """A reply that nothing asked for: why the server hangs up, but never a yes."""
+        """Fail for a reply that nothing asked for; a yes is out of step."""
         if answer.ok:
             answer = self._own(f"The server is out of step: +OK {answer.text}")
         self._fail(answer)
@@ -251,10 +251,10 @@ class POP3ClientSession:
 
     def _log_in(self) -> None:
         """
-        Log in by the best way that there is.
+        Log in by the best mechanism.
 
-        With TLS that is PLAIN, which works with every kind of stored password.  A server that
-        names no way is asked with USER.
+        With TLS that is PLAIN, which works with every kind of stored password.  USER is tried if
+        the server offers no mechanism.
         """
         options, offered = self.options, self.offers.mechanisms
         clear = options.encrypted or options.passwords
@@ -346,7 +346,7 @@ class POP3ClientSession:
         self._output.append(line)
 
     def _fail(self, why: ClientReply) -> None:
-        """The connection is of no use any more."""
+        """Give the connection up."""
         self.failed = why
         self._close()
 

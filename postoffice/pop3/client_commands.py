@@ -1,4 +1,4 @@
-"""The commands of a POP3 client, and what the session tells of their replies."""
+"""The commands of a POP3 client, and the events that their replies cause."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from typing import NamedTuple
 
 from postoffice.pop3.client_reply import ClientReply
 
-#: Octets that a list (UIDL, LIST) may have, and a reply to CAPA; and a message.
-LIST_MAXIMUM = 128 << 20
-#: Lines of a list: each takes memory.
+#: Octets that a list (UIDL, LIST), a reply to CAPA, and a message may have.
+LIST_MAXIMUM, CAPA_MAXIMUM, TEXT_MAXIMUM = 128 << 20, 64 << 10, 1 << 30
+#: Lines that a list may have: each takes memory.
 LINES_MAXIMUM = 2_000_000
-CAPA_MAXIMUM = 64 << 10
-TEXT_MAXIMUM = 1 << 30
 
 
 class Command(NamedTuple):

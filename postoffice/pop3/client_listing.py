@@ -1,4 +1,4 @@
-"""The lists of a POP3 server (UIDL, LIST), as a client reads them: nothing in them is believed."""
+"""Reads the lists of a POP3 server (UIDL, LIST), which may have mistakes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import field
 from postoffice.model.dataclass import dataclass
 from postoffice.protocol.peer_text import printable
 
-#: A line: a message's number, and its UIDL or its size; servers add words behind them.
+#: A line: a message's number, and its UIDL or its size; some servers add more words.
 _LINE = re.compile(rb"[ \t]*([0-9]{1,9})[ \t]+([^ \t]+)")
 _STAT = re.compile(r"([0-9]{1,9})[ \t]+([0-9]{1,18})(?![0-9])")
-#: So many lines that cannot be read are kept, to be told.
+#: Lines that cannot be read and are kept for messages at most.
 MOST = 10
 
 

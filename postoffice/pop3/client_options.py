@@ -1,4 +1,4 @@
-"""What a POP3 client is and wants, and what it finds that the server offers."""
+"""The options of a POP3 client's session, and the capabilities of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a POP3 server answers, as a client keeps it: its word, its response code, its text."""
+"""The replies of a POP3 server: +OK or -ERR, a response code, a text."""
 
 from __future__ import annotations
 

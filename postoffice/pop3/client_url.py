@@ -1,4 +1,4 @@
-"""Which POP3 server to ask, and on which terms: its URL, the TLS that it needs, time limits."""
+"""The URL of a POP3 server, the TLS to use with it, and time limits."""
 
 from __future__ import annotations
 

@@ -37,10 +37,10 @@ class LoginSession(Protocol):
         """Send a challenge, which is in base64 already."""
 
     def end_exchange(self, fault: Fault) -> None:
-        """The exchange is over, because of the client."""
+        """The exchange is over, because of a fault of the client."""
 
     def refuse_login(self, failure: PostOfficeError) -> None:
-        """The exchange is over: the claim is not true, or could not be checked."""
+        """The exchange is over: the claim is false, or could not be checked."""
 
     def login_proved(self) -> None:
         """The client has proved who it is."""
@@ -61,7 +61,7 @@ class AuthExchange:
         )
 
     def begin(self, initial: bytes | None) -> None:
-        """The first step; ``initial`` is the client's initial response in base64, or None."""
+        """Take the first step; ``initial`` is the initial response in base64, or None."""
         self._advance(partial(self._first, initial))
 
     def respond(self, line: bytes) -> None:
@@ -85,7 +85,7 @@ class AuthExchange:
     def _advance(self, step: Callable[[], Challenge | SaltOf | Claim]) -> None:
         """Advance the exchange by one step."""
         try:
-            told = step()
+            asked = step()
         except StopIteration:
             self._session.login_proved()
         except NotBase64:
@@ -95,9 +95,9 @@ class AuthExchange:
         except sasl.Refused:
             self._session.refuse_login(LoginRefused())
         else:
-            self._tell(told)
+            self._send_or_ask(asked)
 
-    def _tell(self, step: Challenge | SaltOf | Claim) -> None:
+    def _send_or_ask(self, step: Challenge | SaltOf | Claim) -> None:
         session = self._session
         if isinstance(step, Challenge):
             session.challenge(b2a_base64(step.octets, newline=False))
@@ -110,7 +110,7 @@ class AuthExchange:
         self._advance(lambda: self._exchange.send(answer))
 
     def _not_proved(self, failure: PostOfficeError) -> None:
-        """Some mechanisms send an error if a claim is not true, and expect one more line."""
+        """Refuse; some mechanisms first send an error, and expect one more line."""
         if isinstance(failure, LoginRefused):
             self._refused = True
             self._advance(lambda: self._exchange.throw(sasl.Refused("the claim is not true")))

@@ -1,10 +1,10 @@
 """
 SASL mechanisms (RFC 4422) of a client, as pure exchanges: challenges in, responses out.
 
-An exchange is a generator.  It yields its response, None where the mechanism has no initial one,
-and is sent the server's challenge (octets, decoded from base64), or None once the server says that
-the login has succeeded.  It raises NotProved if the server has not proved then, as it must, that it
-knows the password, or if a challenge does not fit.
+An exchange is a generator.  It yields responses; the first is None if the mechanism has no initial
+response.  It is sent the server's challenges (octets, decoded from base64), and None once the
+server says that the login has succeeded.  It raises NotProved for a challenge that does not fit,
+and if the server has not proved that it knows the password although the mechanism demands it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from postoffice.protocol.scram import client_keys, prepared
 
-#: The keys stay the same as long as the server keeps its salt; making them is slow on purpose.
+#: Making keys is slow on purpose; they stay the same while the server keeps its salt.
 _keys = lru_cache(maxsize=64)(client_keys)
 
 Exchange = Generator[bytes | None, bytes | None, None]
@@ -40,7 +40,7 @@ def nonce() -> str:
 
 
 def mechanisms(offered: Collection[str], *, passwords: bool) -> list[str]:
-    """Those that we can use, the best first; ``passwords``: the connection may carry them."""
+    """Those that we can use, the best first; ``passwords``: the connection may carry passwords."""
     known = ("SCRAM-SHA-256", "PLAIN", "LOGIN") if passwords else ("SCRAM-SHA-256",)
     return [name for name in known if name in offered]
 
@@ -64,7 +64,7 @@ def _plain(user: bytes, password: bytes) -> Exchange:
 
 
 def _login(user: bytes, password: bytes) -> Exchange:
-    """LOGIN, which no RFC defines; the words of the challenges do not matter."""
+    """LOGIN, which no RFC defines; what the challenges say does not matter."""
     for response in (None, user, password):
         if (yield response) is None:
             return

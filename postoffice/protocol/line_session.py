@@ -16,7 +16,7 @@ from postoffice.protocol.wire import OUTPUT_QUANTUM, STEPS, LineReader
 Questions = TypeVar("Questions")
 Answers = TypeVar("Answers")
 
-#: A question, and who takes its answer or what failed.
+#: A question, and what takes its answer, or its failure.
 _Asked: TypeAlias = tuple[
     Questions | Yield, Callable[[Answers | None], None], Callable[[PostOfficeError], None]
 ]
@@ -148,12 +148,12 @@ class LineSession(Generic[Questions, Answers]):
         then: Callable[[A], None],
         failed: Callable[[PostOfficeError], None],
     ) -> None:
-        """Ask; the answer, or what failed instead, is given to one of these."""
+        """Ask; ``then`` gets the answer, or ``failed`` gets why there is none."""
         # A session asks only what is among its Questions, so this answer is among its Answers.
         self._waiting.append((question, then, failed))  # type: ignore[arg-type]
 
     def _tell(self, question: Question[None]) -> None:
-        """Ask what has no answer; what fails then was logged."""
+        """Ask something whose answer makes no difference; its failure was logged."""
         self.ask(question, ignore, ignore)
 
     def take_output(self) -> bytes:

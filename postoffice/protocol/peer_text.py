@@ -1,4 +1,4 @@
-"""What another server says, made fit for logs and letters."""
+"""The texts of other servers, made safe for logs and letters."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ MOST = 200
 #: Octets of a command that are logged at most.
 COMMAND = 120
 _LETTERS = re.compile(rb"[A-Za-z]{1,20}")
-#: Commands whose arguments, or the lines after which, are secrets.
+#: Commands that have secrets in their arguments, or in the lines that follow.
 _SECRET = ("AUTH", "PASS", "APOP")
 _LOGIN_FIRST = frozenset((b"A", b"P", b"U", b"a", b"p", b"u"))
 _MECHANISMS = frozenset((*MECHANISMS, "SCRAM-SHA-256-PLUS"))
@@ -44,7 +44,7 @@ class Refusals:
         self.count = 0
         self.new: list[Refusal] = []
         self._known = known
-        self._login = False  # an unknown line may be a secret of a failed login
+        self._login = False  # whether an unknown line may be a password after a failed login
 
     def hear(self, line: bytes) -> None:
         """Set the command line that is answered next."""
@@ -66,7 +66,7 @@ class Refusals:
         return new
 
     def _loggable(self) -> tuple[str, str]:
-        """Verb and argument without secrets; of an unknown command only its first letters."""
+        """Return verb and argument without secrets; of an unknown command, its first letters."""
         if not self.command:
             return "", ""
         word, _, argument = self.command[: 4 * COMMAND].partition(b" ")

@@ -234,7 +234,7 @@ def _xoauth2() -> Exchange:
 
 
 def _bearer(user: bytes, keys: bytes, complaint: bytes) -> Exchange:
-    """A refused client is sent the complaint, answers with any line, and is then refused."""
+    """If the claim is refused, send the complaint; after the client's answer, refuse."""
     token = _BEARER.match(keys)
     try:
         if token is None:

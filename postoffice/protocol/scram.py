@@ -81,7 +81,7 @@ def derive(password: bytes, salt: bytes | None = None, iterations: int = ITERATI
 
 
 def client_keys(password: bytes, salt: bytes, iterations: int) -> tuple[bytes, Keys]:
-    """The same, with the ClientKey, which only a client needs (RFC 5802 §3)."""
+    """Make the ClientKey, which only a client needs (RFC 5802 §3), and the keys."""
     salted = pbkdf2_hmac("sha256", prepared(password), salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", "sha256")
     server_key = hmac.digest(salted, b"Server Key", "sha256")

@@ -140,9 +140,9 @@ class LineReader:
         return True
 
 
-class Judged:
+class TextChecks:
     """
-    Checks of a message's text, for DATA and BDAT alike.
+    Checks a message's text, for DATA and BDAT alike.
 
     ``size`` is octets so far, dot-stuffing undone; ``bare`` whether there was a
     bare CR or LF; ``overlong`` whether a line had more than ``maximum_line`` octets
@@ -167,7 +167,7 @@ class Judged:
         self._hops.feed(text)
         return text
 
-    def _judge(self, octets: bytes) -> None:
+    def _check(self, octets: bytes) -> None:
         """Check octets as they arrived; no CRLF may be split between two calls."""
         rest = octets.replace(CRLF, b"")  # several times as fast as counting CR, LF and CRLF
         bare_lf = b"\n" in rest
@@ -190,7 +190,7 @@ class Judged:
         self.overlong |= self._line > self._maximum_line
 
 
-class TextReader(Judged):
+class TextReader(TextChecks):
     """
     Reads the text after DATA (RFC 5321 §4.5.2): undoes dot-stuffing, finds the end, and checks.
 
@@ -215,24 +215,24 @@ class TextReader(Judged):
         self._held = data[stop:]
         skip, self._skip = self._skip, max(self._skip - stop, 0)
         text = data[skip:stop]
-        self._judge(text)
+        self._check(text)
         if 0 <= dot < stop - len(CRLF):
             # split() is faster than replace(), which looks for each twice
             text = CRLF.join(data[:stop].split(b"\r\n."))[skip:]
         return self._keep(text), rest
 
 
-class UnjudgedReader(TextReader):
-    """The same without the checks: for the texts that a POP3 server sends."""
+class UncheckedReader(TextReader):
+    """A TextReader without checks: for the texts that a POP3 server sends."""
 
     def __init__(self) -> None:
         super().__init__(0)
 
-    def _judge(self, octets: bytes) -> None:
-        """All is taken as it is."""
+    def _check(self, octets: bytes) -> None:
+        """Accept everything."""
 
 
-class ChunkReader(Judged):
+class ChunkReader(TextChecks):
     """
     Reads the text of BDAT (RFC 3030): octets as they are, with the same checks as DATA.
 
@@ -250,7 +250,7 @@ class ChunkReader(Judged):
         self._cr = b"\r" if data.endswith(b"\r") else b""
         if self._cr:
             data = data[:-1]
-        self._judge(data)
+        self._check(data)
         self._tail = (self._tail + data[-2:])[-2:]
         return self._keep(data)
 

@@ -1,1 +1,1 @@
-"""The queue: messages for other servers, their schedule, and the destinations."""
+"""The queue: sends messages to other servers, and tries them again."""

@@ -1,4 +1,4 @@
-"""What the queue manager has in memory: messages, and their items."""
+"""The messages that the queue manager has in memory, and their items."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from postoffice.queue.destinations import ActiveMessage, Item
 from postoffice.queue.pending_rows import PendingRows
 from postoffice.queue.queue_db import Row, by_name
 
-#: Which part of all items one lane may have; and how many of a lane come in although there are
-#: as many as there should be.
+#: One lane may have this part of all items; and a few of each lane come in although memory is full.
 LANE_SHARE, FEW = 10, 5
 
 
 class ActiveMessages:
     """
-    Messages of which something is in memory, by their names, and all items.
+    The messages that are in memory, by their names, and their items.
 
-    ``most`` are the items that should be here at most.
+    There should be at most ``most`` items.
     """
 
     def __init__(self, queue: IMailQueue, rows: PendingRows, most: int) -> None:
@@ -35,7 +34,7 @@ class ActiveMessages:
         return max(self.most // LANE_SHARE, 1)
 
     def has_room(self, largest: int) -> bool:
-        """Whether a message comes in whose largest lane has so many items here."""
+        """Whether there is room for a message, if the largest of its lanes has so many items."""
         if len(self) < self.most:
             return largest < self.most_of_lane
         return largest < FEW and len(self) < 2 * self.most
@@ -48,7 +47,7 @@ class ActiveMessages:
         return iter(self._items.values())
 
     def __contains__(self, name: str) -> bool:
-        """Whether something of a message is in memory."""
+        """Whether a message is in memory."""
         return name in self._messages
 
     def __getitem__(self, name: str) -> ActiveMessage:
@@ -66,14 +65,14 @@ class ActiveMessages:
         self._items[item.key] = item
 
     def remove(self, item: Item) -> None:
-        """An item is finished, or waits in ``queue.db`` again."""
+        """Forget an item that is finished, or waits in ``queue.db`` again."""
         if self._items.pop(item.key, None) is not None:
             item.active.uses -= 1
             item.active.items.discard(item)
             self.unload_unused(item.active)
 
     def unload_unused(self, active: ActiveMessage) -> None:
-        """Forget a message of which nothing is in memory any more."""
+        """Forget a message that has no items in memory any more."""
         if not (active.uses or active.saving) and self._messages.get(active.name) is active:
             del self._messages[active.name]
 
@@ -83,7 +82,7 @@ class ActiveMessages:
         return [item for item in self if item.active.name in wanted]
 
     async def read_claimed(self, rows: Sequence[Row]) -> dict[str, list[Row]]:
-        """Read what rows are about that were claimed; if that fails, they are free again."""
+        """Read the messages of claimed rows; if that fails, the rows are no longer claimed."""
         try:
             return await self.read(rows)
         except BaseException:
@@ -91,12 +90,12 @@ class ActiveMessages:
             raise
 
     async def read(self, rows: Iterable[Row]) -> dict[str, list[Row]]:
-        """Have the messages that rows are about in memory; return the rows of each by its name."""
+        """Read the messages of rows into memory; return the rows of each message by its name."""
         found = by_name(rows)
         known = [self[name] for name in found if name in self]
         unknown = [name for name in found if name not in self]
         for active in known:
-            active.uses += 1  # it stays meanwhile
+            active.uses += 1  # so that it stays in memory meanwhile
         try:
             messages = await self._queue.read(unknown)
         except BaseException:

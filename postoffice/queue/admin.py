@@ -1,4 +1,4 @@
-"""What an administrator does with the queue: look, hold, release, retry, remove, bounce, pause."""
+"""What an administrator does with messages in the queue: list, hold, release, retry, remove."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from postoffice.queue.selection import Selection
 
 log = Logger("postoffice")
 
-#: Rows that are removed or returned by one question of the command; and messages that are removed
-#: at the same time: they are committed together.
+#: Rows that one question of the command removes or returns at most; and messages that are removed
+#: at the same time, in one commit.
 PORTION, TOGETHER = 1000, 64
 
 
@@ -29,7 +29,7 @@ class Memory(Protocol):
     """What a running daemon has in memory of the queue."""
 
     def note(self) -> None:
-        """Write rows of all that has none."""
+        """Write the rows of all items that have none."""
 
     async def take_back(self, names: Iterable[str]) -> set[str]:
         """
@@ -56,15 +56,15 @@ class NoMemory:
         return set()
 
     def probe_now(self) -> None:
-        """A start tries them."""
+        """The next start tries them."""
 
     def left(self, name: str, message: QueuedMessage) -> None:
-        """A start counts."""
+        """The next start counts."""
 
 
 class QueueAdmin:
     """
-    Changes what waits in ``queue``; each method returns the rows that it has changed.
+    Changes messages that wait in ``queue``; each method returns the rows that it has changed.
 
     A message that is being sent at this moment is left as it is.
     """
@@ -84,9 +84,9 @@ class QueueAdmin:
 
     async def portion(self, selection: Selection) -> tuple[Selection, str]:
         """
-        The first part of a selection, not too much at once, and the message that ends it.
+        Return the first portion of a selection, and the name of its last message.
 
-        The next part begins ``after`` that; it is "" if there is none.
+        The next portion begins ``after`` that; the name is "" if this is the last portion.
         """
         rows = await self.select(selection, PORTION + 1)
         if len(rows) <= PORTION:
@@ -98,7 +98,7 @@ class QueueAdmin:
     async def page(
         self, selection: Selection, after: tuple[str, str] = ("", ""), most: int = 50
     ) -> list[Row]:
-        """At most so many of the rows that fit, behind this name and lane."""
+        """Return at most so many of the rows that fit, after this name and lane."""
         self._memory.note()
         which, values = selection.sql()
         which = f"({which}) AND (name, lane) > (?, ?)"
@@ -159,7 +159,7 @@ class QueueAdmin:
         found: Mapping[str, QueuedMessage | None],
         left: dict[str, list[Row]],
     ) -> None:
-        """Remove messages at the same time; those that are removed go out of ``left``."""
+        """Remove messages at the same time; delete those that were removed from ``left``."""
         removing = [
             Deferred.fromCoroutine(self._remove(name, left[name], found[name])) for name in names
         ]
@@ -187,20 +187,20 @@ class QueueAdmin:
         self._rows.forget((row.name, row.lane) for row in its)
 
     async def totals(self) -> tuple[float | None, int]:
-        """When the oldest message came (Unix time; None: none waits), and how many are held."""
+        """Return when the oldest message came (Unix time; None: none waits); how many are held."""
         return await self._rows.run(self._db.totals)
 
     async def take(
         self, selection: Selection, wanted: Callable[[Row], bool] = lambda _: True
     ) -> list[Row]:
-        """Take the rows that fit, and of which nothing is being sent: nobody else takes them."""
+        """Claim the rows that fit and are not being sent, so that nothing else changes them."""
         rows = await self.select(selection)
         busy = await self._memory.take_back({row.name for row in rows})
         idle = {(row.name, row.lane) for row in rows if row.name not in busy}
-        anyhow = replace(selection, state="")  # what was taken back has another state now
+        in_any_state = replace(selection, state="")  # rows that were taken back have another one
         return await self._rows.run(
             self._db.take,
-            *anyhow.sql(),
+            *in_any_state.sql(),
             lambda row: (row.name, row.lane) in idle and wanted(row),
         )
 

@@ -27,7 +27,7 @@ IDLE = 3.0
 MESSAGES, LONGEST = 100, 300.0
 #: Seconds that a stop waits for what is being sent.
 STOP = 20.0
-#: What is told of messages whose connection ended with an error of ours.
+#: The reply for messages whose connection ended with a fault of ours.
 FAULT = PeerReply(0, "4.3.0", "internal error of this post office", "connect")
 
 log = Logger("postoffice")
@@ -35,7 +35,7 @@ log = Logger("postoffice")
 
 class SiteConnections:
     """
-    Sends what waits at sites.
+    Connects to sites, and sends what waits for them.
 
     ``parked_sites`` has the sites of which no host answers.  ``again`` is called with an item of
     which recipients are left, to be sent first.
@@ -86,7 +86,7 @@ class SiteConnections:
         return any(worker.item is item for worker in self._working)
 
     def pump(self, site: Site) -> None:
-        """Let an idle connection take what waits at a site, or make others."""
+        """Wake an idle connection to send what waits for a site, or make new connections."""
         if self.stopping:
             return
         wait = site.pace()
@@ -107,10 +107,10 @@ class SiteConnections:
 
     def _may_connect(self, site: Site) -> bool:
         """
-        Return whether one more connection may be made; an idle one makes room.
+        Return whether one more connection may be made; if there are too many, end an idle one.
 
-        Sites of which nobody knows yet that they answer have half of the connections at most:
-        each may cost half a minute, and others have mail to send meanwhile.
+        Sites that are not proven to answer have at most half of the connections: an attempt may
+        take half a minute, in which others could send.
         """
         if len(self._working) >= self._most:
             if idle := next((one for one in self._working if one.idle), None):
@@ -141,7 +141,7 @@ class SiteConnections:
         self.pump_others_soon()
 
     def pump_others_soon(self) -> None:
-        """In the next turn, let sites that wait for a connection have those that are free."""
+        """In the reactor's next turn, connect to sites that wait until this is possible."""
         if self._wanting and not self._soon:
             self._soon = True
             self.clock.callLater(0, self._pump_others)
@@ -155,7 +155,7 @@ class SiteConnections:
                 self.pump(self._wanting.pop(name))
 
     async def stop(self) -> None:
-        """Let what is being sent end, for a while; then close all connections."""
+        """Wait a while for what is being sent; then close all connections."""
         self.stopping = True
         timer = self.clock.callLater(STOP, self._abort)
         working = list(self._working.items())
@@ -190,7 +190,7 @@ class _Worker:
         return self._waiting is not None
 
     def wake(self, *, leave: bool = False) -> None:
-        """There is something to send; or the connection is to end."""
+        """Stop waiting: there is something to send, or the connection must end (``leave``)."""
         self._leave = self._leave or leave
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
@@ -222,7 +222,7 @@ class _Worker:
             await self._close()
 
     async def _next(self) -> Item | None:
-        """Take an item; where there is none, wait a little for one."""
+        """Take an item; if there is none, wait a little for one."""
         worn = self._sent >= MESSAGES or self._connections.clock.seconds() - self._began > LONGEST
         if worn and self._connection is not None:
             await self._close()
@@ -239,7 +239,7 @@ class _Worker:
         return None
 
     async def _connect(self, item: Item) -> RelayConnection | None:
-        """Connect to the site; where that fails, ``item`` and all others of it wait."""
+        """Connect to the site; if that fails, ``item`` and all others of the site wait."""
         await self._close()
         plan = item.lane.plan
         assert plan is not None, "a lane at a site has a plan"
@@ -263,7 +263,7 @@ class _Worker:
         return connection
 
     def _failed(self, item: Item, reply: PeerReply) -> None:
-        """The site takes no mail from us; ``item`` waits as all others of it."""
+        """The site takes no mail from us: ``item`` waits like all others of the site."""
         connections, site = self._connections, self.site
         self.item, self._leave = None, True
         site.failed(reply, connections.now())
@@ -337,7 +337,7 @@ class _Worker:
                 site.sent()
         if item.indexes and replies:
             self._connections.again(item)
-        elif item.indexes:  # the server postpones all: that is no way to go on
+        elif item.indexes:  # the server postpones all: trying at once is useless
             refusal = Undeliverable(
                 PeerReply(452, "4.5.3", "the server takes no recipient", "rcpt")
             )

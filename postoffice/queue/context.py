@@ -1,4 +1,4 @@
-"""What the queue manager is given by a configuration."""
+"""What the queue manager gets from the configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from postoffice.queue.shares import QueueShares
 
 
 def _tell_nobody(*_: object) -> None:
-    """Nobody wants to know."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class QueueContext:
     How the queue manager sends, as one configuration says; a reload gives another one.
 
     ``most`` and ``all_connections`` are the most connections to one site, and to all.  ``refused``
-    is called with the login of a message, and how many of its recipients were sent and refused;
-    ``login_refused`` with the name of a smarthost that refuses our login, and what it says.
+    is called with the login of a message, how many of its recipients got it, and how many were
+    refused; ``login_refused`` with the name of a smarthost that refuses our login, and its reply.
     ``shares`` counts what accounts have in the queue.
     """
 

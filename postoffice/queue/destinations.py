@@ -1,9 +1,9 @@
 """
 Where messages wait in memory: for each domain a lane, for each set of hosts a site.
 
-A lane has what goes to one domain by one way; its senders take turns.  A site has the lanes
-whose mail the same hosts take; its lanes take turns.  It says how many connections it bears,
-and whether its hosts answer.
+A lane has the mail for one domain by one way; its senders take turns.  A site has the lanes whose
+mail the same hosts take; its lanes take turns.  It knows how many connections it may have, and
+whether its hosts answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.outbound import schedule
 from postoffice.util.token_bucket import TokenBucket
 
-#: Connections to a site at the beginning.
+#: Connections that a site may have at first.
 FIRST = 2
 
 WriteLetter = Callable[[QueuedMessage], Awaitable[IDelivery | None]]
@@ -29,9 +29,9 @@ WriteLetter = Callable[[QueuedMessage], Awaitable[IDelivery | None]]
 
 class QueueChange(NamedTuple):
     """
-    What the store is to keep: recipients that are finished or told, and letters about them.
+    A change to be saved in the store: recipients to mark as finished or told, and letters.
 
-    A letter is a function that writes it, and the message that it is about as it was before.
+    A letter is a function that writes it, and the message before this change.
     """
 
     done: frozenset[int]
@@ -42,11 +42,11 @@ class QueueChange(NamedTuple):
 @dataclass(eq=False, slots=True)
 class ActiveMessage:
     """
-    A message of which something is in memory; ``message`` has all marks that we know of.
+    A message in memory; ``message`` has all marks, also those that are not saved yet.
 
-    ``items`` are those in memory, ``uses`` counts them; ``noted``: ``queue.db`` has rows of it,
-    and so of all its items.  ``changes`` are those that the store does not have yet; ``saving``:
-    some are being saved, and then come the ``steps``.
+    ``items`` are those in memory; ``uses`` counts them, and others who need the message now.
+    ``noted``: ``queue.db`` has rows of it, and so of all its items.  ``changes`` are not saved in
+    the store yet; ``saving``: some are being saved, and the ``steps`` follow when all are.
     """
 
     name: str
@@ -64,9 +64,9 @@ class Item:
     """
     The recipients of one message in one lane: ``indexes`` wait or are being sent.
 
-    ``later`` are those that were tried and wait again, with their replies; ``via`` is the server
-    that gave them.  ``since`` is when it came into memory (seconds of the clock); ``saved`` is
-    whether ``queue.db`` has a row of it.
+    ``later`` are those that were tried and have to wait again, with their replies from the server
+    ``via``.  ``since`` is when the item came into memory (seconds of the clock); ``saved``:
+    ``queue.db`` has a row of it.
     """
 
     active: ActiveMessage
@@ -85,7 +85,7 @@ class Item:
 
 
 def lane_key(way: str, domain: str, *, forwarded: bool) -> str:
-    """Return the name of a lane; what we forward for others has a lane of its own."""
+    """Return the name of a lane; forwarded mail has lanes of its own."""
     return f"{way} {domain} forwarded" if forwarded else f"{way} {domain}"
 
 
@@ -95,7 +95,7 @@ def domain_of(lane: str) -> str:
 
 
 class Part(NamedTuple):
-    """The recipients of one message, by their indexes, who are reached by one way."""
+    """The recipients of one message in one lane, by their indexes."""
 
     way: str
     domain: str
@@ -117,9 +117,9 @@ def lanes_of(
 
 class Lane:
     """
-    What waits in memory for one domain, by one way.
+    The items that wait in memory for one domain, by one way.
 
-    ``plan`` was made at ``planned``, and led to ``site``; ``planning``: one is being made.
+    ``plan`` was made at ``planned`` (Unix time), for ``site``; ``planning``: one is being made.
     """
 
     __slots__ = ("_senders", "domain", "key", "plan", "planned", "planning", "site", "size", "way")
@@ -136,7 +136,7 @@ class Lane:
         self._senders: OrderedDict[str, deque[Item]] = OrderedDict()
 
     def add(self, item: Item, *, first: bool = False) -> None:
-        """Let an item wait, behind the others of its sender or ``first``."""
+        """Let an item wait, after the others of its sender or ``first``."""
         message = item.active.message
         waiting = self._senders.setdefault(message.login or message.sender, deque())
         if first:
@@ -157,7 +157,7 @@ class Lane:
         return item
 
     def drop(self, item: Item) -> None:
-        """Take an item out of its turn."""
+        """Remove an item."""
         message = item.active.message
         sender = message.login or message.sender
         waiting = self._senders.get(sender)
@@ -170,7 +170,7 @@ class Lane:
                 self.site.lanes.pop(self.key, None)
 
     def clear(self) -> Iterator[Item]:
-        """Take all items."""
+        """Remove all items, and yield them."""
         while self.size:
             yield self.take()
 
@@ -180,10 +180,10 @@ class Site:
     The hosts of one or more domains.
 
     ``lanes`` are those with items; ``parked`` are the names of those whose mail waits in
-    ``queue.db`` because no host answers.  ``connections`` are those that it has.  ``failures``
-    counts the probes since it last answered, 0 while it answers; ``probe`` is when the next one
-    is due (Unix time), and ``reply`` is what the last one gave.  ``proven``: the last connection
-    was made.  ``timer``: it will be looked at when its rate allows a message.
+    ``queue.db`` because no host answers.  ``connections`` is how many it has.  ``failures`` counts
+    the failed probes since it last answered; ``probe`` is when the next one is due (Unix time), and
+    ``reply`` is the outcome of the last one.  ``proven``: the last attempt to connect succeeded.
+    ``timer``: a timer runs until its rate allows the next message.
     """
 
     def __init__(self, name: str) -> None:
@@ -199,19 +199,19 @@ class Site:
         self.probe = 0.0
         self.reply: PeerReply | None = None
         self._most = FIRST
-        self._bears = float(FIRST)
+        self._allowed = float(FIRST)
 
     @property
-    def bears(self) -> int:
-        """How many connections it gets now."""
-        return 1 if self.failures else int(self._bears)
+    def allowed_connections(self) -> int:
+        """How many connections it may have now."""
+        return 1 if self.failures else int(self._allowed)
 
     def wants(self) -> bool:
-        """Whether one more connection would have something to do, and may be made."""
-        return bool(self.lanes) and self.connections < self.bears
+        """Whether one more connection may be made, and would have something to send."""
+        return bool(self.lanes) and self.connections < self.allowed_connections
 
     def take(self) -> Item | None:
-        """Take an item of the lane whose turn it is; None if none waits or it has had enough."""
+        """Take an item of the lane whose turn it is; None if none waits or the rate is reached."""
         if not self.lanes or self.pace():
             return None
         key, lane = next(iter(self.lanes.items()))
@@ -223,10 +223,10 @@ class Site:
         return item
 
     def limit(self, most: int, rate: tuple[int, float] | None, clock: Callable[[], float]) -> None:
-        """Let it have so many connections, and so many messages in so many seconds."""
+        """Allow so many connections, and so many messages in so many seconds."""
         self._most = most
-        self._bears = min(self._bears, float(most))
-        if rate != self._rate:  # a bucket that goes on keeps what was sent
+        self._allowed = min(self._allowed, float(most))
+        if rate != self._rate:  # otherwise the bucket still counts what was sent
             self._rate = rate
             self._bucket = None if rate is None else TokenBucket(*rate, clock)
 
@@ -240,23 +240,23 @@ class Site:
             self._bucket.spend(None)
 
     def answered(self) -> bool:
-        """Note that a connection was made.  Returns whether none could be made before."""
+        """Note that a connection was made.  Return whether the last attempts had failed."""
         back, self.failures, self.reply = bool(self.failures), 0, None
         self.proven = True
         return back
 
     def sent(self) -> None:
-        """Note that a message was sent: it bears a little more."""
-        self._bears = min(float(self._most), self._bears + 1 / self._bears)
+        """Note that a message was sent: allow a little more."""
+        self._allowed = min(float(self._most), self._allowed + 1 / self._allowed)
 
     def failed(self, reply: PeerReply, now: float) -> None:
         """Note that no connection could be made."""
-        self._bears = max(1.0, self._bears - 1)
-        if self.connections <= 1:  # the others may be its limit
+        self._allowed = max(1.0, self._allowed - 1)
+        if self.connections <= 1:  # with others open, a failure may be a limit of the server
             self.failures += 1
             self.proven = False
             self.reply = reply
-            self._bears = float(min(FIRST, self._most))
+            self._allowed = float(min(FIRST, self._most))
             self.probe = now + schedule.probe_gap(self.failures)
 
 

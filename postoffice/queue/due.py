@@ -1,4 +1,4 @@
-"""Takes into memory what is due, and gives up or tells of what is old."""
+"""Takes due messages into memory, and finds those that have expired or are delayed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from postoffice.queue.queue_db import QueueDB, Row
 
 #: Messages that are read from the store at a time.
 PAGE = 500
-#: Seconds until rows whose way has changed are looked at again, where others of the message are
-#: in memory or held.
+#: Seconds until rows whose way has changed are tried again, if other rows of the message are in
+#: memory or held.
 MOVE = 10.0
 
 LanesOf = Callable[[ActiveMessage, Iterable[int]], Mapping[str, object]]
@@ -24,8 +24,7 @@ class Due:
     """
     Takes claimed rows into memory.
 
-    ``lanes_of`` returns the lanes of recipients by their names, ``add`` lets recipients of a
-    message wait in their lanes.
+    ``lanes_of`` parts recipients by the names of their lanes; ``add`` makes them wait there.
     """
 
     def __init__(
@@ -63,7 +62,8 @@ class Due:
         """
         Take messages into memory whose recipients have another way now.
 
-        All rows of a message come, as some may now be one; where some are in memory, later.
+        All rows of a message come together, as several may now be one row.  If some are in memory,
+        the others wait.
         """
         soon = self._now() + MOVE
         self._rows.put(row._replace(next=soon) for its in moved.values() for row in its)
@@ -79,7 +79,7 @@ class Due:
                 self._add(active, left, its)
 
     async def look_at_ages(self) -> bool:
-        """Give up what is too old, and tell senders of what is late."""
+        """Give up messages that have expired, and tell senders of delayed ones."""
         old = await self._rows.run(self._db.expired, self._now(), PAGE)
         await self.each(old, self._outcomes.expired)
         self._outcomes.note_late(self._in_memory)
@@ -91,13 +91,13 @@ class Due:
     async def each(
         self, rows: Sequence[Row], step: Callable[[ActiveMessage, Iterable[Row]], None]
     ) -> None:
-        """Take a step with each message that these claimed rows are about."""
+        """Call ``step`` with each message of these claimed rows, and its rows."""
         self._each(await self._in_memory.read_claimed(rows), step)
 
     def _each(
         self, by_name: dict[str, list[Row]], step: Callable[[ActiveMessage, Iterable[Row]], None]
     ) -> None:
-        """Take a step with each message that rows are about."""
+        """Call ``step`` with each message, and its rows."""
         for name, its in by_name.items():
             active = self._in_memory[name]
             step(active, its)
@@ -105,5 +105,5 @@ class Due:
 
 
 def _left_of(active: ActiveMessage, rows: Iterable[Row]) -> list[int]:
-    """The recipients of rows that are left."""
+    """The recipients in rows that are not finished."""
     return sorted({index for row in rows for index in row.indexes(active.message)})

@@ -108,7 +108,7 @@ class QueueManager:
         self.use(context)
 
     def use(self, context: QueueContext) -> None:
-        """From now on send as another context says; what is being sent goes on as before."""
+        """Use another context from now on; connections that are sending go on as before."""
         self._plans.relay = context.relay
         self._most = context.most
         self._rows.lifetimes = context.lifetimes
@@ -140,7 +140,7 @@ class QueueManager:
         self._aging.start()
 
     async def stop(self) -> None:
-        """Let what is being sent end, and close ``queue.db``."""
+        """Finish what is being sent, and close ``queue.db``."""
         if not self.running:
             return
         await self._looking.stop()
@@ -154,7 +154,7 @@ class QueueManager:
     # -- what comes in ---------------------------------------------------------------
 
     def _arrived(self, name: str, message: QueuedMessage) -> None:
-        """A message was committed to the queue."""
+        """Take in a message that was committed to the queue."""
         if not self.running:
             if self._meanwhile is not None:
                 self._meanwhile.append(name)
@@ -260,7 +260,7 @@ class QueueManager:
             self._join(lane, site)
 
     def _empty(self, lane: Lane, step: Callable[[Item], None]) -> None:
-        """Take all items of a lane out of memory, by this step."""
+        """Remove all items of a lane; ``step`` gets each."""
         if lane.site is not None:
             lane.site.lanes.pop(lane.key, None)
         for item in lane.clear():
@@ -276,12 +276,12 @@ class QueueManager:
     # -- for the administrator ---------------------------------------------------------
 
     def note(self) -> None:
-        """Let ``queue.db`` know of all that is in memory."""
+        """Write rows of all items in memory that have none."""
         for item in self._in_memory:
             self._outcomes.note(item)
 
     async def take_back(self, names: Iterable[str]) -> set[str]:
-        """Let messages wait in ``queue.db`` alone; return those that are being sent, and stay."""
+        """Move messages from memory to ``queue.db``; return those that stay: they are sent now."""
         busy = set()
         for item in self._in_memory.of(names):
             if self._connections.sends(item) or item.active.saving:
@@ -312,7 +312,7 @@ class QueueManager:
         return await self.pauses.resume(domain, self._now())
 
     async def noted(self) -> None:
-        """``queue.db`` knows all that waits and is being sent, when this returns."""
+        """Wait until ``queue.db`` has rows of all that waits or is being sent."""
         self.note()
         await self._rows.run(int)
 

@@ -1,4 +1,4 @@
-"""What the log says of an attempt."""
+"""Logs the outcomes of attempts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def log_replies(
     event: Event | None = None,
 ) -> None:
     """
-    Log what an attempt gave, one line for all recipients that got the same reply.
+    Log the replies of an attempt, one line for all recipients that got the same reply.
 
-    ``event`` is what follows from it, if that is not what the reply says.
+    ``event`` is what follows, if that does not depend on the reply alone.
     """
     same: dict[PeerReply, list[str]] = {}
     for index, reply in replies.items():

@@ -1,11 +1,12 @@
 """
 What follows from an attempt: recipients are finished, wait again, or are given up with a letter.
 
-All changes of one message go to the store one after the other.  What the store cannot keep now
-(a full disk) is tried again, and meanwhile nothing of it is sent twice.
+Changes of one message are saved in the store one after the other.  If the store cannot save one now
+(a full disk), it is tried again; meanwhile nothing is sent twice.
 
-A start looks into those messages only of which ``queue.db`` has no row.  So a message has rows for
-all that is left of it, or none; a row goes when the store knows that its recipients are finished.
+A start reads only messages that have no row in ``queue.db``.  So a message has rows for all its
+recipients that are left, or none at all; a row is removed after the store has saved that its
+recipients are finished.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ RETURNED = PeerReply(
 )
 #: The reply where a message expired before there was any attempt.
 NO_ATTEMPT = PeerReply(0, "4.4.7", "the message expired before it could be sent", "connect")
-#: The same, in a letter that it is late: mail to its domain is paused, or limited by a rate.
+#: The same in a letter about a delay: mail to the domain is paused, or limited by a rate.
 NOT_TRIED = PeerReply(
     0, "4.4.5", "it waits for its turn, and was not tried yet: this server sends less", "connect"
 )
@@ -53,7 +54,7 @@ Replies = Mapping[int, PeerReply]
 
 class Outcomes:
     """
-    Carries out what an attempt has given.
+    Carries out what follows from attempts.
 
     An item that is finished or waits in ``queue.db`` leaves ``in_memory``; a message does when the
     store has all its changes.
@@ -87,9 +88,9 @@ class Outcomes:
         left: Callable[[str, QueuedMessage], None],
     ) -> None:
         """
-        From now on write these letters.
+        Use these from now on.
 
-        ``refused`` is told who sends to whom in vain, ``left`` what has left the queue.
+        ``refused`` is called as in ``QueueContext``, ``left`` with a message that leaves the queue.
         """
         self._left = left
         self._letters = letters
@@ -97,7 +98,7 @@ class Outcomes:
         self._refused = refused
 
     async def stop(self) -> None:
-        """Wait until the store has all changes, or has refused them once more."""
+        """Wait until all changes are saved, or saving them has failed once more."""
         self._stopped = True
         for timer in self._timers:
             timer.reset(0)
@@ -106,7 +107,7 @@ class Outcomes:
     # -- what an attempt gave ---------------------------------------------------------------
 
     def attempted(self, item: Item, replies: Replies, via: str, result: Result) -> None:
-        """Recipients of an item were tried: the sent and the refused are finished."""
+        """Take the replies to an item: recipients that got it or were refused are finished."""
         log_replies(item.active.message, replies, via, result)
         sent = {index: reply for index, reply in replies.items() if reply.sent}
         refused = {index: reply for index, reply in replies.items() if reply.permanent}
@@ -126,7 +127,7 @@ class Outcomes:
             self._later(item, later, via)
 
     def undeliverable(self, items: Iterable[Item], failure: Undeliverable) -> None:
-        """There is no way for these items, for now or for good."""
+        """These items cannot be sent, for now or for good."""
         reply = failure.reply
         for item in items:
             indexes = item.indexes
@@ -145,7 +146,7 @@ class Outcomes:
                 self.over(item)
 
     def over(self, item: Item) -> None:
-        """All recipients of an item were tried: it waits again, or is finished."""
+        """All recipients of an item were tried: let it wait again, or finish it."""
         if item.later:
             self._let_wait(item, self._row_of(item))
         else:
@@ -223,7 +224,7 @@ class Outcomes:
     # -- without an attempt ---------------------------------------------------------------
 
     def note(self, item: Item) -> None:
-        """Let ``queue.db`` know of an item that is in memory, unless its message is changing."""
+        """Write a row of an item in memory that has none, unless its message is being saved."""
         if not (item.saved or item.active.saving):
             item.saved = True
             indexes = [*item.later, *item.indexes]
@@ -233,7 +234,7 @@ class Outcomes:
             self._rows.put([row])
 
     def note_late(self, items: Iterable[Item]) -> None:
-        """Let ``queue.db`` know of items whose senders are to be told that they are late."""
+        """Write rows of items whose senders have to be told of the delay."""
         now = self._now()
         for item in items:
             warns = None if item.saved else self._lifetimes.warns(item.active.message)
@@ -241,13 +242,13 @@ class Outcomes:
                 self.note(item)
 
     def put_back(self, item: Item) -> None:
-        """Let an item wait in ``queue.db``; it is due."""
+        """Move an item to ``queue.db``, where it is due at once."""
         indexes = [*item.later, *item.indexes]
         row = self._rows.row(item.active, item.lane.key, indexes, 0.0, attempts=item.attempts)
         self._let_wait(item, row)
 
     def bounce(self, active: ActiveMessage, rows: Iterable[Row]) -> None:
-        """Give up what an administrator does not want to send."""
+        """Return rows of a message to its sender, as an administrator wants."""
         for row in rows:
             replies = dict.fromkeys(row.indexes(active.message), RETURNED)
             if replies:
@@ -271,7 +272,7 @@ class Outcomes:
         self._let_wait(item, row)
 
     def expired(self, active: ActiveMessage, rows: Iterable[Row]) -> None:
-        """Give up what is too old."""
+        """Give up rows of a message that have expired."""
         for row in rows:
             replies = self._replies(active, row, NO_ATTEMPT)
             log_replies(active.message, replies, row.via, event=log_events.RECIPIENT_EXPIRED)
@@ -280,7 +281,7 @@ class Outcomes:
             self.forget(active, [(row.name, row.lane)])
 
     def delayed(self, active: ActiveMessage, rows: Iterable[Row]) -> None:
-        """Tell the sender of what is late."""
+        """Tell the sender that rows of a message are delayed."""
         for row in rows:
             self._tell_delay(active, self._replies(active, row, NOT_TRIED), row.via)
 
@@ -300,7 +301,7 @@ class Outcomes:
         told: Collection[int] = (),
         letters: Sequence[WriteLetter] = (),
     ) -> None:
-        """Let the store mark recipients of a message, and commit letters about them."""
+        """Mark recipients of a message as finished or told, with letters about them."""
         before = active.message
         if before.left or not before.done:
             active.message = before.with_marks(done, told)
@@ -313,14 +314,14 @@ class Outcomes:
             self._when_saved(active, lambda: self._rows.forget(keys))
 
     def _when_saved(self, active: ActiveMessage, step: Callable[[], None]) -> None:
-        """Take a step as soon as the store has all changes of a message."""
+        """Call ``step`` when all changes of a message are saved."""
         if active.saving:
             active.steps.append(step)
         else:
             step()
 
     def remove(self, active: ActiveMessage) -> None:
-        """Remove a message of which no recipient is left, as a crash has cut off its end."""
+        """Remove a message without recipients left, which a crash kept from being removed."""
         self._save_later(active, QueueChange(frozenset(), frozenset(), ()))
 
     def _save_later(self, active: ActiveMessage, change: QueueChange) -> None:

@@ -1,4 +1,4 @@
-"""Mail for sites of which no host answers: it waits in ``queue.db``, and one message probes."""
+"""Sites of which no host answers: their mail waits in ``queue.db``, and one message probes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = Logger("postoffice")
 
 
 class ParkedSites:
-    """Parks what waits for a site, and lets it go when a host answers."""
+    """Parks mail for a site, and releases it when a host answers."""
 
     def __init__(
         self,
@@ -32,10 +32,10 @@ class ParkedSites:
         self._outcomes = outcomes
         self._pauses = pauses
         self._now = now
-        self._lanes: set[str] = set()  # of which all that is due is to be parked
+        self._lanes: set[str] = set()  # whose due rows are to be parked
 
     def park(self, site: Site) -> None:
-        """No host of a site answers: all that waits there goes out of memory until one does."""
+        """No host of a site answers: move all its items to ``queue.db`` until one does."""
         site.parked.update(site.lanes)
         self._lanes.update(site.lanes)
         for lane in site.lanes.values():
@@ -44,23 +44,25 @@ class ParkedSites:
         site.lanes.clear()
 
     async def unpark(self, site: Site) -> None:
-        """A site answers: let all that waited go."""
+        """A site answers again: release its mail."""
         lanes, site.parked = list(site.parked), set()
         self._lanes.difference_update(lanes)
         try:
             await self._rows.run(self._db.release, lanes, self._now())
         except TemporaryFailure as error:  # the next look tries it again
             site.parked.update(lanes)
-            log.error("letting go what waits for {to} failed: {error}", to=site.name, error=error)
+            log.error(
+                "releasing mail for {to} failed, retrying: {error}", to=site.name, error=error
+            )
 
     async def look(self) -> None:
-        """Park what is due, unread, as it would only come to wait there."""
+        """Park due rows of sites that do not answer, without reading their messages."""
         lanes, self._lanes = list(self._lanes), set()
         if lanes:
             await self._rows.run(self._db.park, lanes, self._now())
 
     async def probes(self, site: Site) -> list[Row]:
-        """Look after a site; claim a message to probe it with, if it is time for that."""
+        """Claim a message to probe a site with, if a probe is due; release one that answers."""
         if site.parked and not site.failures:
             await self.unpark(site)
         due = site.failures and not site.connections and self._now() >= site.probe

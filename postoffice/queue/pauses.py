@@ -1,4 +1,4 @@
-"""The domains to which an administrator lets nothing be sent."""
+"""The domains that an administrator has paused: no mail is sent to them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from postoffice.queue.destinations import ActiveMessage, Part, lanes_of
 from postoffice.queue.queue_db import QueueDB, Row, word
 from postoffice.util.serial_executor import SerialExecutor
 
-#: The way of recipients for whom no route was asked.
+#: The way of recipients whose route is not known yet.
 UNKNOWN = "unknown"
 
 T = TypeVar("T")
@@ -38,13 +38,13 @@ class PendingRows:
         self._lock = threading.Lock()
 
     def put(self, rows: Iterable[Row]) -> None:
-        """Write rows."""
+        """Write rows with the next call of ``run``."""
         new = {(row.name, row.lane): row for row in rows}
         with self._lock:
             self._put |= new
 
     def forget(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Remove rows by (name, lane)."""
+        """Remove rows by (name, lane) with the next call of ``run``."""
         with self._lock:
             for key in keys:
                 self._put.pop(key, None)
@@ -70,12 +70,12 @@ class PendingRows:
         return function(*args)
 
     def unsent(self, name: str, message: QueuedMessage) -> list[Row]:
-        """Rows of a message that no daemon has looked at: by domain, as no route is known."""
+        """Rows of a message that no daemon has seen yet: by domain, as no route is known."""
         active = ActiveMessage(name, message)
         return self.new(active, lanes_of(message, message.left, lambda _: UNKNOWN))
 
     def new(self, active: ActiveMessage, lanes: Mapping[str, Part]) -> list[Row]:
-        """Rows of a message that does not come into memory now."""
+        """Rows of a message that does not stay in memory."""
         message = active.message
         return [
             self.row(active, key, part.indexes, message.came, why=message.held)

@@ -1,4 +1,4 @@
-"""The plans of how domains are reached, over a reload."""
+"""Makes the plans of how domains are reached, also during a reload."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Plans:
         """
         Find the hosts of a domain.  Raises Undeliverable.
 
-        A reload ends what is being looked up: then the new relay is asked.
+        If a reload ends a lookup, the new relay is asked.
         """
         while True:
             relay = self.relay

@@ -1,8 +1,8 @@
 """
 ``queue.db``: when each message is tried next, and what the last attempt gave.
 
-No mail depends on this file: without it all that waits is tried at once.  Only what an
-administrator wants (held, released, paused) is synced.  Plain functions; they block.
+No mail depends on this file: without it, all messages are tried at once.  Only changes by an
+administrator (hold, release, pause) are synced.  Plain functions; they block.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ CREATE TABLE IF NOT EXISTS paused (
 ) WITHOUT ROWID;
 """
 
-#: Whether a row is meant.
+#: Says whether a row is wanted.
 Wanted = Callable[["Row"], bool]
 
 
@@ -148,7 +148,7 @@ class QueueDB(SQLiteFile):
         )
 
     def open(self) -> None:
-        """Open the file, and check it: by a damaged one, mail would wait for good."""
+        """Open the file, and check it: with a damaged one, mail could wait for ever."""
         super().open()
         with self._or_stop(), self.turn() as db:
             [what] = db.execute("PRAGMA quick_check(1)").fetchone()
@@ -157,7 +157,7 @@ class QueueDB(SQLiteFile):
 
     @contextmanager
     def _or_stop(self) -> Iterator[None]:
-        """In ``with``: whatever is wrong with the file, it is not used."""
+        """In ``with``: if the file fails, close it, and raise StartupError."""
         try:
             yield
         except TemporaryFailure as error:
@@ -190,23 +190,23 @@ class QueueDB(SQLiteFile):
             db.executemany(_PUT, put)
 
     def claim(self, now: float, most: int, without: Sequence[str] = ()) -> list[Row]:
-        """Take rows that are due, those first that have waited longest, ``without`` some lanes."""
+        """Claim due rows, longest due first, ``without`` some lanes."""
         others = f"AND lane NOT IN ({', '.join('?' * len(without))})" if without else ""
         which = f"next <= ? AND held = '' {others} ORDER BY next LIMIT ?"
         return self._claim(which, (now, *without, most))
 
     def claim_parked(self, lanes: Sequence[str]) -> list[Row]:
-        """Take the parked row of these lanes that was tried least lately."""
+        """Claim the parked row of these lanes whose last attempt is longest ago."""
         marks = ", ".join("?" * len(lanes[:LANES]))
         which = f"lane IN ({marks}) AND next = ? AND held = '' ORDER BY last, came LIMIT 1"
         return self._claim(which, (*lanes[:LANES], PARKED))
 
     def take(self, which: str, values: Sequence[object], wanted: Wanted) -> list[Row]:
-        """Take rows by a condition in SQL, and of these the wanted."""
+        """Claim rows by a condition in SQL, and of these the ``wanted``."""
         return self._claim(f"({which}) AND next != ?", (*values, ACTIVE), wanted)
 
     def take_whole(self, names: Iterable[str]) -> tuple[list[Row], set[tuple[str, str]]]:
-        """Take all rows of these messages; but those that are held stay, and are only named."""
+        """Claim all rows of these messages, except held ones; return also the keys of those."""
         taken: list[Row] = []
         held: set[tuple[str, str]] = set()
         for name in names:
@@ -235,7 +235,7 @@ class QueueDB(SQLiteFile):
             )
 
     def release(self, lanes: Sequence[str], now: float) -> None:
-        """Let all parked rows of these lanes go at ``now``."""
+        """Make all parked rows of these lanes due at ``now``."""
         with self.turn() as db:
             db.executemany(
                 "UPDATE waiting SET next = ? WHERE lane = ? AND next = ?",
@@ -256,18 +256,18 @@ class QueueDB(SQLiteFile):
             return dict(db.execute("SELECT lane, count(*) FROM waiting GROUP BY lane").fetchall())
 
     def unpark(self, domain: str, now: float) -> None:
-        """Let parked and paused rows for a domain ("*": for all) go at ``now``."""
+        """Make parked and paused rows for a domain ("*": for all) due at ``now``."""
         which, values = in_domain(domain)
         update = f"UPDATE waiting SET next = ? WHERE next IN (?, ?) AND (? = '*' OR {which})"  # noqa: S608
         with self.turn() as db:
             db.execute(update, (now, PARKED, PAUSED, domain, *values))
 
     def expired(self, now: float, most: int) -> list[Row]:
-        """Take rows that are to be given up, and are not being sent."""
+        """Claim rows that have expired and are not being sent."""
         return self._claim("expires <= ? AND held = '' AND next != ? LIMIT ?", (now, ACTIVE, most))
 
     def delayed(self, now: float, most: int) -> list[Row]:
-        """Rows whose senders are to be told now, until they were ``told``."""
+        """Return rows whose senders have to be told of the delay, until ``told`` is called."""
         with self.turn() as db:
             which = "warns <= ? AND held = '' LIMIT ?"
             return [Row(*row) for row in db.execute(f"{_GET} WHERE {which}", (now, most))]

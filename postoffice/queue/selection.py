@@ -21,11 +21,11 @@ _OF_STATE = {
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """
-    Messages that fit all of what is given; ``ids`` are those in the log.
+    Messages that match all fields that are set; if none is, all messages.
 
-    ``to`` and ``sender`` are addresses or domains; ``before`` is Unix time; a portion of
-    a selection begins behind the message ``after`` and ends with ``until`` (names in the queue).
-    Nothing given: all messages.
+    ``ids`` are those in the log.  ``to`` and ``sender`` are addresses or domains; ``before`` is
+    Unix time.  A portion of a selection begins after the message ``after`` and ends with ``until``
+    (names in the queue).
     """
 
     ids: tuple[str, ...] = ()

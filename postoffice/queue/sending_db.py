@@ -1,5 +1,5 @@
 """
-The database of what accounts send (``sending.db``), which all processes share.
+The database of how much accounts send (``sending.db``), which all processes share.
 
 No mail depends on this file: if a power failure loses its last changes, an account may send to a
 few more recipients.  Only holding and releasing an account is synced.  Plain functions; they block.
@@ -58,12 +58,12 @@ CREATE TABLE IF NOT EXISTS told (
 _HOUR = SendingRate(0, HOUR)
 
 
-class Taken(NamedTuple):
+class CountResult(NamedTuple):
     """
-    The outcome of a message: who is counted, and why it is more than is allowed.
+    The result of counting a message at a time.
 
-    ``rate`` is the limit that it is over, and ``wait`` the seconds until there is room, None if
-    there never is; ``held`` says why the account is held.
+    ``rate`` is the limit that the message exceeds, and ``wait`` the seconds until it would not;
+    None: it always will.  ``held`` says why the account is held, or is "".
     """
 
     at: float
@@ -72,7 +72,7 @@ class Taken(NamedTuple):
     held: str = ""
 
 
-class Taking(NamedTuple):
+class CountRequest(NamedTuple):
     """A message to be counted: so many recipients, at a time."""
 
     account: str
@@ -102,9 +102,9 @@ class SendingDB(SQLiteFile):
     def __init__(self, path: str) -> None:
         super().__init__(path, "the database of what is sent", TABLES)
 
-    def take(self, messages: Iterable[Taking]) -> list[Taken]:
+    def take(self, messages: Iterable[CountRequest]) -> list[CountResult]:
         """
-        Count recipients of messages, but not of one that is over a limit and is not to be held.
+        Count the recipients of messages, except of messages that exceed a limit and are refused.
 
         Raises TemporaryFailure.
         """
@@ -112,7 +112,7 @@ class SendingDB(SQLiteFile):
             return [_take(database, *one) for one in messages]
 
     def give_back(self, account: str, device: str, fewer: int, rates: Rates, at: float) -> None:
-        """Take back what ``take`` counted at that time: the message was not taken after all."""
+        """Undo what ``take`` counted at that time: the message was not accepted after all."""
         with self.turn() as database:
             _count(database, account, device, -fewer, rates, at)
 
@@ -186,7 +186,7 @@ class SendingDB(SQLiteFile):
 
     def release(self, account: str) -> bool:
         """
-        Let an account send again; forget what was refused to it.  Return whether it was held.
+        Let an account send again, and forget its refused recipients.  Return whether it was held.
 
         Raises TemporaryFailure.
         """
@@ -211,7 +211,7 @@ class SendingDB(SQLiteFile):
                     database.execute(update, (new, account))
 
     def tells(self, account: str, kind: str, now: float) -> bool:
-        """Return whether a notice of this kind is due; if so, the next is due after a day."""
+        """Return whether to send a notice of this kind now; if so, the next is due after a day."""
         with self.turn() as database:
             row = database.execute(
                 "SELECT at FROM told WHERE account = ? AND kind = ?", (account, kind)
@@ -240,9 +240,11 @@ class SendingDB(SQLiteFile):
 
 def _take(
     database: sqlite3.Connection, account: str, device: str, more: int, rates: Rates, now: float
-) -> Taken:
+) -> CountResult:
     row = database.execute("SELECT why FROM held WHERE account = ?", (account,)).fetchone()
-    taken = Taken(now, held=row[0]) if row else _over(database, account, device, more, rates, now)
+    taken = (
+        CountResult(now, held=row[0]) if row else _over(database, account, device, more, rates, now)
+    )
     if taken.rate is None or rates.hold:
         _count(database, account, device, more, rates, now)
     return taken
@@ -250,9 +252,9 @@ def _take(
 
 def _over(
     database: sqlite3.Connection, account: str, device: str, more: int, rates: Rates, now: float
-) -> Taken:
-    """Compare with all limits; return the one that lasts longest, of those it is over."""
-    over: list[Taken] = []
+) -> CountResult:
+    """Return the limit that is exceeded for the longest time, if one is."""
+    over: list[CountResult] = []
     for name, limits in ((None, rates.account), (device, rates.device)):
         for rate in limits:
             counts = dict(
@@ -264,11 +266,11 @@ def _over(
             )
             wait = rate.wait(counts, now, more)
             if wait != 0:
-                over.append(Taken(now, rate, wait))
-    return max(over, key=_lasting, default=Taken(now))
+                over.append(CountResult(now, rate, wait))
+    return max(over, key=_lasting, default=CountResult(now))
 
 
-def _lasting(taken: Taken) -> float:
+def _lasting(taken: CountResult) -> float:
     return float("inf") if taken.wait is None else taken.wait
 
 

@@ -1,9 +1,9 @@
 """
 Sending limits: how many recipients in other domains an account may write to.
 
-A stolen password is what makes other servers refuse a whole post office.  Two things stop it: a
-limit of recipients in a time, and many recipients that other servers refuse.  Forwards and messages
-about messages are not counted.
+With a stolen password spam is sent, until other servers refuse all our mail.  Two things stop it: a
+limit of recipients in a time, and a hold once other servers refuse many recipients.  Forwards and
+messages about messages are not counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from postoffice.model.log_event import tell
 from postoffice.model.reply import Reply
 from postoffice.outbound.sending_notice import HELD, OVER
 from postoffice.outbound.sending_rate import NO_RULES, Rates, SendingRules
-from postoffice.queue.sending_db import SENDING, SendingDB, SendingState, Taken, Taking
+from postoffice.queue.sending_db import SENDING, CountRequest, CountResult, SendingDB, SendingState
 from postoffice.queue.shares import QueueShares
 from postoffice.util.batched_calls import BatchedCalls
 from postoffice.util.periodic import Periodic
@@ -38,7 +38,7 @@ log = Logger("postoffice")
 SWEEPING = 3600.0
 #: Messages that are counted in one transaction at most.
 TOGETHER = 64
-#: Seconds after which it is counted what other servers took; what they refuse counts at once.
+#: Seconds until recipients that other servers took are counted; refused ones are counted at once.
 SOON = 1.0
 #: Tells the owner of an account, and the postmaster: account, kind (OVER, HELD), and facts; see
 #: ``outbound.sending_notice``.
@@ -57,7 +57,7 @@ class Counted:
 
 
 def _tell_nobody(account: str, kind: str, facts: Mapping[str, str]) -> None:
-    """Nobody is told."""
+    """Do nothing."""
 
 
 class SendingLimits:
@@ -105,7 +105,7 @@ class SendingLimits:
 
     async def take(self, envelope: Envelope) -> Counted | None:
         """
-        Count a message of a user who has logged in; set ``envelope.held`` if it is to be held.
+        Count a message of a user who has logged in; set ``envelope.held`` if it has to be held.
 
         Returns what was counted.  Raises PostOfficeError if the message is refused.
         """
@@ -113,15 +113,15 @@ class SendingLimits:
         if not many or not envelope.login:
             return None
         account, device, rates = envelope.login, envelope.device, self.rules.of(envelope.login)
-        taken = await self._taking.add(Taking(account, device, many, rates, self._now()))
+        taken = await self._taking.add(CountRequest(account, device, many, rates, self._now()))
         if taken.held:
             envelope.held = taken.held
         elif taken.rate is not None:
             await self._over(envelope, many, taken, rates.hold)
         return Counted(account, device, many, rates, taken.at)
 
-    async def _over(self, envelope: Envelope, many: int, taken: Taken, hold: bool) -> None:
-        """A message is over a limit: hold or refuse it, and tell of it once a day."""
+    async def _over(self, envelope: Envelope, many: int, taken: CountResult, hold: bool) -> None:
+        """A message exceeds a limit: hold or refuse it, and send a notice once a day."""
         why = f"over the limit of {taken.rate}"
         outcome = "held" if hold else "refused"
         self._log(envelope.login, envelope.device, why, outcome)
@@ -143,7 +143,7 @@ class SendingLimits:
             raise TemporaryFailure(why, Reply(450, "4.7.1", text))
 
     def give_back(self, counted: Counted) -> None:
-        """The message that was counted was not taken after all."""
+        """Undo the count: the message was not accepted after all."""
         one = counted
         self._work(
             self._executor.run(
@@ -157,7 +157,7 @@ class SendingLimits:
         )
 
     def tried(self, login: str, sent: int, refused: int) -> None:
-        """Other servers took and refused so many recipients of this account, for good."""
+        """Count so many recipients of an account that other servers accepted and refused."""
         if login and sent + refused:
             if self._counting is None:
                 self._counting = self._clock.callLater(SOON, self._count_sent)
@@ -182,7 +182,7 @@ class SendingLimits:
         return self._database.tried(tries, self._now())
 
     def _stopped(self, why: str, login: str) -> None:
-        """An account is held now, if there is a reason why."""
+        """Log, and tell, that an account is held now, if ``why`` is not empty."""
         if why:
             self._log(login, "", why, "held")
             self._work(self._tell(login, HELD, {"why": why}))
@@ -206,7 +206,7 @@ class SendingLimits:
             self.tell_owner(account, kind, facts)
 
     def _work(self, work: Awaitable[object]) -> None:
-        """Do something for which nobody waits."""
+        """Start work for which nobody waits."""
         start_work(work).addErrback(self._failed)
 
     async def _sweep(self) -> bool:

@@ -1,4 +1,4 @@
-"""How much of the queue the mail of one account may take: it does not fill it for all."""
+"""Limits the share of the queue that one account may fill."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ class QueueShares:
     """
     Counts the messages and octets that each account has in the queue.
 
-    They are those of users who have logged in, and what accounts forward.  ``messages`` and
-    ``octets`` are the most of one account; 0: any number.  What accounts had forwarded before a
-    start is not counted.
+    These are messages of users who have logged in, and those that accounts forward; those that were
+    forwarded before the daemon started are not counted.
     """
 
     def __init__(self) -> None:

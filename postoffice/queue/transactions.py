@@ -1,4 +1,4 @@
-"""The transaction that carries a message to some of its recipients."""
+"""Makes the transaction that sends a message to some of its recipients."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ async def transaction_of(
     """
     Make the transaction to these recipients, who all get the message from the same sender.
 
-    ``utf8`` is whether the header needs SMTPUTF8, for which the beginning of the text is read;
-    a recipient whose address needs it concerns no other.  Returns the transaction, and the text to
-    send.
+    The beginning of the text is read to find out whether the header needs SMTPUTF8.  Returns the
+    transaction, and the text to send.
     """
     recipients = [message.recipients[index] for index in indexes]
     sender = await later(sender_of(message, recipients[0]))

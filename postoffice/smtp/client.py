@@ -92,7 +92,7 @@ class SMTPClientSession:
         if self._resting == states.CLOSED:
             replies.clear()
         elif replies.unread:  # an attack (RFC 3207 §6)
-            self._fail(self._own("The server sent octets in clear behind its reply to STARTTLS"))
+            self._fail(self._own("The server sent octets in clear after its reply to STARTTLS"))
 
     def take_output(self) -> bytes:
         """Return the output that is to be sent, and clear it."""
@@ -164,18 +164,18 @@ class SMTPClientSession:
             state.take(self, answer)
 
     def _take_unasked(self, answer: PeerReply) -> None:
-        """A reply that nothing asked for: a refusal, but never a yes."""
+        """Fail for a reply that nothing asked for; a yes is out of step."""
         self._fail(_out_of_step(answer) if answer.code < 400 else answer)
 
     def _fits(self, answer: PeerReply, *classes: int) -> bool:
-        """Whether the class of a reply is possible here; if not, the session fails."""
+        """Whether a reply of this class is possible here; fail if it is not."""
         if answer.code // 100 in (*classes, 4, 5):
             return True
         self._fail(_out_of_step(answer))
         return False
 
     def _succeeded(self, answer: PeerReply) -> bool:
-        """Whether a command without which nothing goes on has succeeded; if not, we fail."""
+        """Whether a command that must succeed has succeeded; fail if it has not."""
         if self._fits(answer, 2) and not answer.sent:
             self._fail(answer)
         return answer.sent
@@ -233,7 +233,7 @@ class SMTPClientSession:
             self._try_to_log_in(client_reply.NO_LOGIN)
 
     def _try_to_log_in(self, otherwise: PeerReply) -> None:
-        """Try the next mechanism; if there is none, this is why the session fails."""
+        """Try the next mechanism; if there is none, fail because of ``otherwise``."""
         if not self._mechanisms:
             return self._fail(otherwise)
         name, options = self._mechanisms.pop(0), self.options
@@ -292,7 +292,7 @@ class SMTPClientSession:
             self._go_on()
 
     def _fails_for_login(self, answer: PeerReply) -> bool:
-        """Fail if a host that the administrator has named wants a login; return whether it did."""
+        """Fail if a host that the configuration names wants a login; return whether it does."""
         wanted = self.options.chosen and answer.code in client_reply.LOGIN_WANTED
         if wanted:
             self._fail(replace(answer, phase=AUTH))
@@ -352,7 +352,7 @@ class SMTPClientSession:
         self.unsent += len(octets)
 
     def _fail(self, why: PeerReply) -> None:
-        """The connection is of no use any more; recipients without a reply get this one."""
+        """Give the connection up; recipients without a reply get this one."""
         self.failed = why
         self._close()
         if self._attempt is not None:
@@ -386,7 +386,7 @@ class SMTPClientSession:
 
 
 def _end(exchange: client_sasl.Exchange) -> None:
-    """The server says that the login has succeeded.  Raises NotProved if it has not shown it."""
+    """Take the server's word that the login has succeeded.  Raises NotProved if it is too early."""
     try:
         exchange.send(None)
     except StopIteration:
@@ -395,6 +395,6 @@ def _end(exchange: client_sasl.Exchange) -> None:
 
 
 def _out_of_step(answer: PeerReply) -> PeerReply:
-    """What a reply means that is impossible where it stands: a failure, and not for good."""
+    """Turn a reply that is impossible here into a temporary failure."""
     told = f"The server is out of step: {answer.code} {answer.text}"
     return replace(answer, code=0, text=told)

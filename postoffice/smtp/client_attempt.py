@@ -1,4 +1,4 @@
-"""One transaction on its way to a server: its commands, and what became of each recipient."""
+"""An attempt to send a transaction: its commands, and a reply for each recipient."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Attempt:
         self._postpone_over(offers.recipients)
         named = [n for n, answer in enumerate(self.replies) if answer is None]
         self._named = deque(named)  # recipients whose RCPT was not answered yet
-        self._ends: deque[Sequence[int]] = deque()  # who gets the next reply behind the text
+        self._ends: deque[Sequence[int]] = deque()  # who gets the next reply to the text
         self.commands: deque[tuple[str, bytes]] = deque()
         if named:
             utf8 = uses_utf8(transaction, offers)
@@ -45,7 +45,7 @@ class Attempt:
 
     @property
     def open(self) -> bool:
-        """Whether there are commands left that make sense."""
+        """Whether a command is left; DATA only counts if a recipient was accepted."""
         commands = self.commands
         return bool(commands) and not (commands[0][0] == DATA and not self.accepted)
 
@@ -69,7 +69,7 @@ class Attempt:
             self.postponed.add(n)
 
     def begin_end(self, *, lmtp: bool) -> Sequence[Sequence[int]]:
-        """The text is sent: who gets each of the replies to it (RFC 2033 §4.2)."""
+        """The text is sent; return the recipients of each reply to it (RFC 2033 §4.2)."""
         self._ends.extend([[n] for n in self.accepted] if lmtp else [self.accepted])
         return self._ends
 

@@ -1,4 +1,4 @@
-"""What a server offers (EHLO), and the commands of a transaction that fit it."""
+"""The commands of an SMTP client, and what the server offers for them (EHLO)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import CHECK, PeerReply, Transaction
 from postoffice.model.queued_message import QueuedRecipient
 
-#: What would end a command, or its path, if it stood in an address.
+#: Characters that an address may not have on the wire: they could end the command.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 #: A parameter of DSN (RFC 3461 §4), in ASCII or with SMTPUTF8 (RFC 6533 §4).
 _VALUE = re.compile(r"[!-<>-~]{1,500}\Z")
@@ -76,7 +76,7 @@ def objections(
 
 
 def _objection(transaction: Transaction, offers: Offers, *, verified: bool) -> PeerReply | None:
-    """Why the server cannot get the message, whoever the recipients are."""
+    """Why the message cannot be sent to any recipient through this server."""
     if transaction.requiretls and not (verified and offers.has("REQUIRETLS")):
         return NO_REQUIRETLS
     if offers.size and transaction.size > offers.size:
@@ -144,7 +144,7 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
-#: Why we do not even try.
+#: Why a recipient is refused before the server is asked.
 NO_UTF8 = PeerReply(553, "5.6.7", "The server does not take addresses or fields in UTF-8", CHECK)
 NO_REQUIRETLS = PeerReply(550, "5.7.30", "The server cannot keep REQUIRETLS", CHECK)
 BAD_ADDRESS = PeerReply(553, "5.1.3", "The address has control characters", CHECK)

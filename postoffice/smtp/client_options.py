@@ -1,4 +1,4 @@
-"""What an SMTP client is and wants, before it knows the server."""
+"""The options of an SMTP client's session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The replies of a server (RFC 5321 §4.2), as a client reads them: tolerant, and within bounds."""
+"""Reads the replies of a server (RFC 5321 §4.2), tolerantly, and within bounds."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _LINE = re.compile(rb"([2-5][0-9][0-9])(?![0-9])(-?)[ \t]?(.*)\Z", re.DOTALL)
 _USUAL = re.compile(rb"([2-5][0-9][0-9])(?![0-9-])[ \t]?([^\r\n]{0,1000})\r?\n")
 _STATUS = re.compile(rb"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:[ \t]+|\Z)")
 
-#: Why a server cannot be used: it does not do what must be (RFC 3463 §3.8).
+#: Why a server cannot be used: it lacks what we need (RFC 3463 §3.8).
 NO_TLS = PeerReply(0, "4.7.4", "The server does not offer TLS (STARTTLS)", "tls")
 NO_LOGIN = PeerReply(0, "4.7.9", "The server offers no login (AUTH)", AUTH)
-#: The status of TLS that does not begin, or not as it must; and of a login that fails.
+#: The status if TLS fails or is not as it must be; and if a login fails.
 TLS_BROKEN, LOGIN_BROKEN = "4.7.5", "4.7.8"
 #: The codes with which a server demands a login, or another one (RFC 4954 §6).
 LOGIN_WANTED = (530, 534, 535, 538)
@@ -34,7 +34,7 @@ class ReplyReader:
     Splits a server's octets into replies.
 
     A line ends with LF, with or without CR.  The code ends at anything but a digit; only a
-    hyphen behind it continues the reply.  A line without a code is part of the reply that it
+    hyphen after it continues the reply.  A line without a code is part of the reply that it
     interrupts.
     """
 

@@ -101,7 +101,7 @@ def hello(argument: str) -> str:
 
 
 def behind(word: str, argument: str) -> str:
-    """The text after ``FROM:`` or ``TO:``, with or without spaces.  Raises PermanentFailure."""
+    """Return the text after ``FROM:`` or ``TO:``.  Raises PermanentFailure."""
     found = _BEHIND[word].match(argument)
     if found is None:
         wrong = _SENDER if word == "FROM" else _RECIPIENT
@@ -226,7 +226,7 @@ def _notify(given: dict[str, str | None], *, utf8: bool) -> Notify:
 
 
 def no_argument(verb: str) -> Reply:
-    """The reply to a command that has an argument and must not have one."""
+    """The reply to a command that must not have an argument, but has one."""
     return replace(BAD_COMMAND, text=f"{verb} has no argument")
 
 

@@ -8,7 +8,7 @@ from postoffice.model import reply
 from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import Reply
-from postoffice.protocol.wire import ChunkReader, Judged, LineReader, TextReader
+from postoffice.protocol.wire import ChunkReader, LineReader, TextChecks, TextReader
 from postoffice.smtp import grammar
 from postoffice.smtp.options import SMTPLimits
 from postoffice.smtp.questions import Begin, Mail, Recipient
@@ -23,9 +23,9 @@ class MailTransaction:
     How far the client has come with a message; each message has a new one.
 
     ``mail`` is None before MAIL.  ``dots`` reads the text after DATA, ``chunks`` that of
-    BDAT, of which ``left`` octets of the current chunk are left, None between chunks;
-    ``last`` is whether the message ends with it.  A text with a ``refusal``, or without a
-    MAIL, is still read to its end, so that it is not taken for commands.
+    BDAT.  ``left`` octets of the current chunk have not been read, None between chunks;
+    ``last``: it is the last chunk.  A text with a ``refusal``, or without MAIL, is still read to
+    its end, so that it is not taken for commands.
     """
 
     limits: SMTPLimits
@@ -41,7 +41,7 @@ class MailTransaction:
 
     def recipient(self, argument: str, parameters: tuple[str, ...]) -> Recipient:
         """
-        The question of a RCPT with this argument; ``parameters`` are those that are allowed.
+        Return the question that a RCPT asks; ``parameters`` are those that are allowed.
 
         Raises PostOfficeError.
         """
@@ -65,7 +65,7 @@ class MailTransaction:
         return None
 
     def begin(self) -> Begin:
-        """The question of DATA.  Raises PostOfficeError."""
+        """Return the question that DATA asks.  Raises PostOfficeError."""
         refusal = self.not_ready if self.chunks is None else reply.IN_CHUNKS  # RFC 3030 §2
         if refusal is not None:
             raise PostOfficeError(reply=refusal)
@@ -105,7 +105,7 @@ class MailTransaction:
             lines.receive(rest)  # empty before the end of the text
         else:
             octets = self._feed_chunk(data)
-        self.refusal = self._judge(self.dots or self.chunks) or self.refusal
+        self.refusal = self._check(self.dots or self.chunks) or self.refusal
         return octets if self.refusal is None else b""
 
     def replies(self, said: Reply | Sequence[Reply]) -> list[Reply]:
@@ -123,7 +123,7 @@ class MailTransaction:
         octets = self.chunks.feed(data)
         return octets if self.left or not self.last else octets + self.chunks.end()
 
-    def _judge(self, text: Judged | None) -> Reply | None:
+    def _check(self, text: TextChecks | None) -> Reply | None:
         if text is None:
             return None
         if text.bare:

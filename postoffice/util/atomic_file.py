@@ -1,4 +1,4 @@
-"""Write files so that they appear complete or not at all, durably.  Plain functions; they block."""
+"""Write files that appear complete or not at all, and durably.  Plain functions; they block."""
 
 from __future__ import annotations
 

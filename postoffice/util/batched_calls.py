@@ -1,4 +1,4 @@
-"""Work that costs hardly more for many than for one: what comes meanwhile is done together."""
+"""Calls that cost hardly more for many items than for one: waiting items share the next call."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BatchedCalls(Generic[T, R]):
         self._working: Deferred[None] | None = None
 
     def add(self, item: T) -> Deferred[R]:
-        """Do the work with this item too; its result.  It is done even if nobody waits for it."""
+        """Return the result for this item; the work is done even if nobody waits for it."""
         done: Deferred[R] = Deferred()
         self._waiting.append((item, done))
         if self._working is None:

@@ -9,10 +9,9 @@ from twisted.logger import Logger, LogLevel
 
 class EventLogger(Logger):
     """
-    A Logger whose events of level info cost a third.
+    A Logger whose events of level info take a third of the time.
 
-    Twisted's sorts the names of all levels for each event, to see whether the
-    event's own is among them.
+    Twisted's own sorts the names of all levels for each event, to check the level of the event.
     """
 
     def info(self, format: str | None = None, **kwargs: object) -> None:  # noqa: A002

@@ -1,4 +1,4 @@
-"""Whether the time of a file's last change is old enough to tell a later change apart."""
+"""Whether a file's time of change is so old that any later change gives another time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ COARSE = 1_000_000_000
 
 
 def is_settled(*changed: int) -> bool:
-    """Whether a change from now on gives another time than these (``st_mtime_ns``)."""
+    """Whether a change from now on gives a time other than each of these (``st_mtime_ns``)."""
     now = time.time_ns()
     return all(now - one >= (SETTLED if one % COARSE else SETTLED_COARSE) for one in changed)

@@ -1,4 +1,4 @@
-"""Counts how often values of some sizes occur: plain numbers, cheap enough for each message."""
+"""A histogram of values, cheap enough for each message."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 
 class Histogram:
     """
-    How many values were at most each of ``bounds``, which ascend; and their sum.
+    Counts values by the ascending ``bounds`` between which they are, and adds them up.
 
-    ``counts`` has one number more than there are bounds: values beyond the last.
+    ``counts`` has a number for each bound, and one for values beyond the last.
     """
 
     __slots__ = ("bounds", "counts", "sum")

@@ -1,4 +1,4 @@
-"""Answers that are known at once, or must be waited for: a value, or an awaitable."""
+"""Answers that may be known at once: a value, or an awaitable of it."""
 
 from __future__ import annotations
 
@@ -69,5 +69,5 @@ async def _later(answer: Awaitable[T], use: Callable[[T], R | Awaitable[R]]) -> 
 
 
 async def later(answer: T | Awaitable[T]) -> T:
-    """Return an answer, also one that is known, from something to await."""
+    """Wait for an answer, if it must be waited for; return it."""
     return await answer if waits(answer) else answer  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Work that is done every so often, never twice at once."""
+"""Work that is done periodically, and never twice at the same time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from postoffice.util.shield import start_work
 
 class Periodic:
     """
-    Calls ``step`` every ``seconds``, and again at once while it says that there is more to do.
+    Calls ``step`` every ``seconds``, and again at once while it returns True: more is to be done.
 
-    The failure of a step is passed to ``failed``; the next step comes in its time.
+    If a step fails, ``failed`` gets the failure, and the next step comes after ``seconds``.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class Periodic:
         self.running = False
 
     def start(self, *, now: bool = False) -> None:
-        """The first step comes ``now``, or in ``seconds``."""
+        """Begin: the first step comes ``now``, or after ``seconds``."""
         self.running = True
         if now:
-            self._ring()
+            self._begin()
         else:
-            self._timer = self._clock.callLater(self._seconds, self._ring)
+            self._timer = self._clock.callLater(self._seconds, self._begin)
 
     async def stop(self, *, cancel: bool = False) -> None:
-        """No more steps; wait for the one that is under way, or ``cancel`` it."""
+        """End: wait for the step that is under way, or ``cancel`` it."""
         self.running = False
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
@@ -52,7 +52,7 @@ class Periodic:
             else:
                 await self._working
 
-    def _ring(self) -> None:
+    def _begin(self) -> None:
         self._working = start_work(self._work())
         self._working.addErrback(self._failed_or_cancelled).addCallback(self._worked)
 
@@ -67,4 +67,4 @@ class Periodic:
     def _worked(self, _: object) -> None:
         self._working = None
         if self.running:
-            self._timer = self._clock.callLater(self._seconds, self._ring)
+            self._timer = self._clock.callLater(self._seconds, self._begin)

@@ -1,4 +1,4 @@
-"""Tuning of the interpreter, the C library and the reactor in a process of our own."""
+"""Tunes a process of our own: interpreter, memory and reactor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GARBAGE = (50_000, 20, 50)
 
 
 def tune() -> None:
-    """Apply all settings; the memory threshold exists only in glibc."""
+    """Tune the interpreter and, with glibc, the memory."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     collect_garbage_seldom()
     with suppress(OSError, AttributeError):
@@ -33,10 +33,10 @@ def tune() -> None:
 
 def collect_garbage_seldom() -> None:
     """
-    Exclude the objects that there are from collection, and collect seldom.
+    Exclude all objects that exist now from collection, and collect seldom.
 
-    Those of a start stay.  The little garbage among them (half a MiB) stays, too: a collection
-    that finds it would be a twentieth of the CPU of a start.
+    They stay, and so does the little garbage among them (half a MiB): a collection that finds it
+    would take a twentieth of the CPU of a start.
     """
     gc.freeze()
     gc.set_threshold(*GARBAGE)

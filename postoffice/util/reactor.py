@@ -1,4 +1,4 @@
-"""What we ask of Twisted's reactor, as one type."""
+"""The type of Twisted's reactor: all interfaces of it that we use."""
 
 from __future__ import annotations
 
@@ -28,4 +28,4 @@ class IReactor(
     IReactorUNIX,
     IReactorUNIXDatagram,
 ):
-    """A reactor that has all; a test's may have only what is used."""
+    """All that we use of a reactor; that of a test may have less."""

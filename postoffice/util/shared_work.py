@@ -15,9 +15,10 @@ T = TypeVar("T")
 
 class SharedWork(Generic[K, T]):
     """
-    Work under way, by its key.
+    Work that is under way, by its key.
 
-    It must end with a value, not with a failure: each of those who wait gets the same one.
+    All who ask for the same key get the same result.  So the work must end with a value: a failure
+    could be raised only once.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Wait for work in a way that cancelling the wait does not cancel the work."""
+"""Waits for work; cancelling such a wait does not cancel the work."""
 
 from __future__ import annotations
 

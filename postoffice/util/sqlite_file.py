@@ -1,9 +1,8 @@
 """
 A small SQLite file that all processes share: one connection, one transaction at a time.
 
-Only for data that no mail depends on: a power failure may lose the last changes, but for those
-that are ``durable``.
-Plain functions; they block.
+Only for data that no mail depends on: a power failure may lose the last changes, unless they were
+``durable``.  Plain functions; they block.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ class TokenBucket:
 
     A full bucket has ``count`` tokens; an empty one refills evenly in
     ``per_seconds``.  ``clock`` returns seconds.  At most ``size`` keys are kept: the
-    key that was used least recently is dropped first, and so has a full bucket.
+    key that was used least recently is dropped first, which gives it a full bucket.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class TokenBucket:
             self._buckets.set(key, (min(self._count, left + amount), now))
 
     def wait(self, key: Hashable, amount: float = 1) -> float:
-        """Seconds until there are so many tokens; 0 if there are already."""
+        """Seconds until there are so many tokens; 0 if there are now."""
         left, _ = self._left(key)
         return max(0.0, (min(amount, self._count) - left) / self._rate)
 
