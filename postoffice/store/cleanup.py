@@ -58,10 +58,11 @@ def discard(
     try:
         with failures(folder), quiet():
             aside = _move_aside(store, subpath)
-            with suppress(FileNotFoundError):  # no other maildrop may inherit its vault
-                os.rename(vault.path_of(folder), f"{aside}/vault")
+            # no other maildrop may inherit these; they may be on another file system
             with suppress(FileNotFoundError):
-                os.rename(set_aside.home(folder), f"{aside}/set-aside")
+                shutil.move(vault.path_of(folder), f"{aside}/vault")
+            with suppress(FileNotFoundError):
+                shutil.move(set_aside.home(folder), f"{aside}/set-aside")
         return _keep_or_delete(aside, keep)
     finally:
         os.close(held)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from postoffice.interfaces import VaultSession
 from postoffice.store import names
-from postoffice.store.drafts import PART
+from postoffice.store.drafts import PART, move
 from postoffice.store.files import FULL, make_folder, names_in, open_own
 from postoffice.store.quota import maildirsize
 from postoffice.util.atomic_file import sync_folder
@@ -94,7 +94,7 @@ def bring_back(folder: str, session: str, since: float) -> list[str]:
         for message in names_in(path):
             box = "cur" if ":" in message else "new"
             with suppress(FileNotFoundError):  # deleted meanwhile
-                os.rename(f"{path}/{message}", f"{folder}/{box}/{message}")
+                move(f"{path}/{message}", f"{folder}/{box}/{message}", f"{folder}/tmp")
                 back.append(message)
         with suppress(FileNotFoundError):
             os.rmdir(path)

@@ -20,6 +20,7 @@ from tests.store.journaled import (
     folder_of,
     in_segments,
     is_at_rest,
+    litter,
     messages,
     posted_and_killed,
     set_aside,
@@ -160,3 +161,31 @@ def test_what_a_crash_left_in_a_maildrop_that_was_moved_is_swept(root, served, e
     assert not (elsewhere / "joe/tmp" / left.name).exists()
     assert other.exists()
     assert one.listed() == ["one"]
+
+
+@pytest.fixture(params=["example.net/.vault", "example.net/joe"])
+def one(request, root, served, elsewhere):
+    """A store with a removed message of JOE; the vault or the maildrop is on another disk."""
+    one = served(undelete=86400.0, durability="files")
+    one.post("one")
+    (root / "example.net/.vault").mkdir()
+    subprocess.run(["mv", root / request.param, elsewhere / "moved"], check=True)
+    (root / request.param).symlink_to(elsewhere / "moved")
+    one.remove("one")
+    assert there(root) == []
+    return one
+
+
+def test_mail_comes_back_from_a_vault_on_another_file_system(one, root):
+    assert finish(one.store.undelete(JOE, "", 0.0)) == 1
+    assert there(root) == ["one"]
+    assert list((root / "example.net/.vault").glob("*/*/*")) == []
+    assert litter(root) == []
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_discarded_maildrop_takes_along_a_vault_on_another_file_system(one, root, keep):
+    aside = finish(one.store.discard(JOE, keep=keep))
+    assert list((root / "example.net/.vault").iterdir()) == []
+    kept = [token_in(path.read_bytes()) for path in Path(aside).glob("vault/*/*")]
+    assert kept == (["one"] if keep else [])
