@@ -5,15 +5,15 @@ Hundreds of tests start the daemon, the command or a small program of Python.  A
 time until such a program does something is taken by its imports.  So each process that runs tests
 has one helper (this file, run as a program), which imports what these programs import, once, and
 forks when a test starts a program.  The child is what a new process is: it has the arguments,
-folder, environment, standard streams, umask, limits and signals that it would have, nothing else is
-open in it, and it installs its own reactor.  It runs the same script or the same code of
-``python -c``.  The test gets a ``Popen`` whose methods do what they always do; until the test has
-asked how the process ended, the process stays as a zombie, as any child does.
+folder, environment, standard streams, umask, limits, network and signals that it would have,
+nothing else is open in it, and it installs its own reactor.  It runs the same script or the same
+code of ``python -c``.  The test gets a ``Popen`` whose methods do what they always do; until the
+test has asked how the process ended, the process stays as a zombie, as any child does.
 
 What differs: modules are in memory before they are asked for, strings have the same hashes in all
 children, and /proc shows the command line of the helper.  Where a test needs more than the helper
-can give (another Python, network or program, ``preexec_fn``), ``Popen`` starts a new process, as
-ever.  tests/trip/test_run_it.py starts all its daemons so.
+can give (another Python or program, ``preexec_fn``), ``Popen`` starts a new process, as
+ever.  tests/trip/test_run_it.py starts the installed ``twistd`` so.
 """
 
 from __future__ import annotations
@@ -50,17 +50,9 @@ NEVER = 60
 #: What an interpreter reads when it starts: the child of another one is no substitute.
 _AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_")
 _LIMITS = [number for name, number in vars(resource).items() if name.startswith("RLIMIT_")]
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _CLONE_NEWNET = 1, 0x40000000  # of prctl(2) and setns(2)
 #: The most octets of a request: arguments and environment.
 _REQUEST = 200_000
-
-
-def _network() -> str:
-    """The network that this thread is in; some tests have one of their own."""
-    return os.readlink("/proc/thread-self/ns/net")
-
-
-_COMMON_NETWORK = _network()
 
 
 def environment(*paths: Path) -> dict[str, str]:
@@ -151,7 +143,7 @@ def _can_fork(words: list[str], asked: dict[str, Any]) -> bool:
     script = words[0] in (str(BIN / "twistd"), str(BIN / "postoffice"))
     if not (code or script):
         return False
-    same = _at_start(asked["env"]) == _at_start(environment()) and _network() == _COMMON_NETWORK
+    same = _at_start(asked["env"]) == _at_start(environment())
     return same and _further_path(asked["env"]) is not None
 
 
@@ -197,10 +189,11 @@ class Helper:
             "limits": [(number, resource.getrlimit(number)) for number in _LIMITS],
         }
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        with theirs, open("/proc/thread-self/ns/net", "rb") as network:
             octets = json.dumps(request).encode()
             assert len(octets) <= _REQUEST
-            socket.send_fds(self._control, [octets], [theirs.fileno(), *streams])
+            descriptors = [theirs.fileno(), network.fileno(), *streams]
+            socket.send_fds(self._control, [octets], descriptors)
         return ours
 
     def close(self) -> None:
@@ -275,18 +268,18 @@ class _Forks:
                     return words
 
     def _begin(self) -> list[str] | None:
-        octets, descriptors, _, _ = socket.recv_fds(self._control, _REQUEST, 4)
+        octets, descriptors, _, _ = socket.recv_fds(self._control, _REQUEST, 5)
         if not octets:  # the tests are over
             os._exit(0)
         request, helper = json.loads(octets), os.getpid()
-        link, *streams = descriptors
+        link, *given = descriptors
         pid = os.fork()
         if not pid:
             self._control.detach()
-            _become(request, streams, helper)
+            _become(request, given, helper)
             return request["words"]
-        for stream in streams:
-            os.close(stream)
+        for descriptor in given:
+            os.close(descriptor)
         end = os.pidfd_open(pid)
         self._links[link] = self._ends[end] = child = _Child(pid, link)
         self._waiting.register(link, select.POLLIN)
@@ -311,14 +304,18 @@ class _Forks:
         child.forget()
 
 
-def _become(request: dict[str, Any], streams: list[int], helper: int) -> None:
+def _become(request: dict[str, Any], given: list[int], helper: int) -> None:
     """Make of this process what a shell would have started; it ends when the helper does."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    network, *streams = given
+    if os.stat(network).st_ino != os.stat("/proc/self/ns/net").st_ino:
+        assert libc.setns(network, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     if request["session"]:
         os.setsid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != helper:
         os._exit(1)
     os.chdir(request["cwd"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests import processes
 
 HERE = Path(__file__).parent
 SEEDS = {folder.name: sorted(folder.iterdir()) for folder in (HERE / "seeds").iterdir()}
@@ -17,6 +17,5 @@ SEEDS = {folder.name: sorted(folder.iterdir()) for folder in (HERE / "seeds").it
 def test_what_the_fuzzer_begins_with_is_played_well(target):
     """In a process of its own, as nothing is drawn by lot there."""
     words = [sys.executable, HERE / "run.py", target, "--input", *SEEDS[target]]
-    outside = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}
-    done = subprocess.run(words, env=outside, capture_output=True, text=True, timeout=60)
+    done = processes.run(words, cwd=HERE)
     assert done.returncode == 0, done.stderr

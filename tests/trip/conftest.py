@@ -337,19 +337,13 @@ def daemonize(tmp_path) -> Iterator:
         os.close(gone)
 
 
-@pytest.fixture(scope="module")
-def popen() -> type[subprocess.Popen]:
-    """How daemons start; a module that needs the real start of a process says so."""
-    return processes.Popen
-
-
 @pytest.fixture
-def start(tmp_path, popen) -> Iterator:
+def start(tmp_path) -> Iterator:
     """Starts ``twistd`` in the test's own folder; whatever still runs in the end is stopped."""
     started = []
 
     def start(*words: str, cwd: Path = tmp_path, **more) -> Office:
-        started.append(Office(cwd, *words, popen=popen, **more))
+        started.append(Office(cwd, *words, **more))
         return started[-1]
 
     yield start

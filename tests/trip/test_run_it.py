@@ -19,10 +19,14 @@ SERVICES = ("smtp", "submission", "submissions", "lmtp", "pop3", "pop3s")
 LISTEN = [word for one in SERVICES for word in ("--listen", f"{one}=tcp:0:interface=127.0.0.1")]
 
 
-@pytest.fixture(scope="module")
-def popen():
-    """Here, the installed ``twistd`` starts in a new process, as an administrator starts it."""
-    return subprocess.Popen
+@pytest.fixture
+def start_installed(start):
+    """Starts the installed ``twistd`` in a new process, as an administrator starts it."""
+
+    def start_installed(**more):
+        return start(popen=subprocess.Popen, **more)
+
+    return start_installed
 
 
 @pytest.fixture
@@ -69,13 +73,13 @@ def test_what_init_makes_has_the_right_owners(made):
 
 @ROOT_ONLY
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_it_runs_as_its_user_and_leaves_no_pid_file(made, start, command, how):
+def test_it_runs_as_its_user_and_leaves_no_pid_file(made, start_installed, command, how):
     nobody = pwd.getpwnam("nobody")
     etc = made / "etc" / "postoffice"
     there = f"--config={etc}/postoffice.yaml"
     assert command("account", "add", "ann@example.net", "--generate", there).returncode == 0
     assert command("check-config", there).returncode == 0
-    office = start(cwd=etc).open()
+    office = start_installed(cwd=etc).open()
     assert (etc / "twistd.pid").read_text() == str(office.pid)
     status = Path(f"/proc/{office.pid}/status").read_text()
     assert re.search(rf"^Uid:\t{nobody.pw_uid}\t", status, re.MULTILINE)
@@ -87,10 +91,10 @@ def test_it_runs_as_its_user_and_leaves_no_pid_file(made, start, command, how):
 
 
 @ROOT_ONLY
-def test_a_start_that_fails_leaves_no_pid_file(made, start):
+def test_a_start_that_fails_leaves_no_pid_file(made, start_installed):
     etc = made / "etc" / "postoffice"
     (made / "lib" / "postoffice" / "accounts.db").write_bytes(b"no database " * 1000)
-    office = start(cwd=etc)
+    office = start_installed(cwd=etc)
     assert office.end() == 1
     assert "accounts.db cannot be used" in office.said
     assert not (etc / "twistd.pid").exists()
@@ -108,9 +112,9 @@ def test_a_file_of_another_program_stops_no_start(start, written, tmp_path, left
     assert not (tmp_path / "twistd.pid").exists()
 
 
-def test_a_post_office_that_runs_is_not_started_again(start, written, tmp_path):
+def test_a_post_office_that_runs_is_not_started_again(start_installed, start, written, tmp_path):
     written()
-    office = start().open()
+    office = start_installed().open()
     second = start()
     assert second.end() == 1
     assert f"Another twistd server is running, PID {office.pid}" in second.said
