@@ -252,17 +252,6 @@ def quota(database: Connection, table: str, name: str) -> Quota | None:
     return None if row is None else Quota(*row)
 
 
-def quotas(database: Connection, domain: str | None) -> dict[str, Quota]:
-    """Return the quotas of accounts that have their own, of all or of one domain."""
-    which, values = _in_domain(domain)
-    own = " OR ".join(f"{column} IS NOT NULL" for column in QUOTA_COLUMNS)
-    ask = (
-        f"SELECT address, {', '.join(QUOTA_COLUMNS)} FROM account"  # noqa: S608 (our own words)
-        f" WHERE ({own}) AND {which}"
-    )
-    return {address: Quota(*row) for address, *row in database.execute(ask, values)}
-
-
 def set_mail_policy(database: Connection, table: str, name: str, mail_policy: MailPolicy) -> bool:
     """Replace the mail policy of an account or a domain; False if it does not exist."""
     return _set(database, table, name, POLICY_COLUMNS, astuple(mail_policy))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 
 from zope.interface import implementer
@@ -142,13 +142,6 @@ class MemoryDirectory(OldMembers):
     async def account_quota(self, name: str) -> Quota | None:
         known = self._accounts.get(name)
         return None if known is None else known.quota
-
-    async def account_quotas(self, domain: str | None = None) -> Mapping[str, Quota]:
-        return {
-            name: account.quota
-            for name, account in self._accounts.items()
-            if account.quota != Quota() and domain in (None, _domain(name))
-        }
 
     async def set_domain_quota(self, domain: str, quota: Quota) -> bool:
         known = self._domains.get(domain)

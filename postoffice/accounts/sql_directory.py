@@ -208,9 +208,6 @@ class SQLDirectory(OldMembers):
     async def account_quota(self, name: str) -> Quota | None:
         return await self._read(account_queries.quota, "account", name)
 
-    async def account_quotas(self, domain: str | None = None) -> Mapping[str, Quota]:
-        return await self._read(account_queries.quotas, domain)
-
     async def set_domain_quota(self, domain: str, quota: Quota) -> bool:
         return await self._write(account_queries.set_quota, "domain", domain, quota)
 

@@ -230,11 +230,6 @@ class IAccountRegister(IAccountListing, IAppPasswords):
     def account_quota(name: str) -> Awaitable[Quota | None]:
         """Return the account's own quota; None if there is no such account."""
 
-    def account_quotas(domain: str | None = None) -> Awaitable[Mapping[str, Quota]]:
-        """
-        Return the accounts' own quotas, of all or of one domain; accounts without one are left out.
-        """
-
     def set_domain_quota(domain: str, quota: Quota) -> Awaitable[bool]:
         """
         Set the quota of a domain, for accounts without their own; False if there is no such domain.

@@ -18,8 +18,8 @@ class IReception(Interface):
     The avatar of an SMTP or LMTP session: receives mail from one client.
 
     The ``mind`` of its login is the session's ``SessionInfo``. Methods return replies. If
-    ``recipient`` returns a positive reply, it has named the recipient in the envelope
-    (``Envelope.name``).
+    ``recipient`` returns a positive reply, it has added the recipient to the envelope
+    (``Envelope.add_recipients``).
     """
 
     login = Attribute("str: the address of the account that logged in; empty without a login")

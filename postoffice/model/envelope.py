@@ -161,16 +161,16 @@ class Envelope:
         return _same(recipient) in self._queued
 
     @property
-    def many(self) -> int:
+    def recipient_count(self) -> int:
         """How many accounts and other recipients get the message."""
         return len(self.recipients) + len(self.queued)
 
     @property
     def discarded(self) -> bool:
         """Whether nobody gets the message: all its recipients are aliases that discard mail."""
-        return not self.many
+        return not self.recipient_count
 
-    def name(
+    def add_recipients(
         self,
         address: Address,
         accounts: Iterable[Account],
@@ -244,7 +244,7 @@ class Envelope:
         """
         came = _from(self.client.literal, self.hello)
         by = f"by {hostname} with {self.protocol} id {self.id}"
-        if self.many == 1:
+        if self.recipient_count == 1:
             only = self.recipients[0].address if self.recipients else self.queued[0].shown
             by += f"\r\n\tfor <{only}>"
         received = f"Received: {came}\r\n\t{by};\r\n\t{_date(when)}\r\n"

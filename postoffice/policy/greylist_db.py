@@ -99,11 +99,7 @@ class Triplets(SQLiteFile):
         self, database: sqlite3.Connection, network: str, sender: str, recipient: str, now: float
     ) -> float:
         times = self._times
-        row = database.execute(
-            "SELECT passed, last FROM known WHERE network = ?", (network,)
-        ).fetchone()
-        if row is not None and row[0] >= times.known_after and row[1] > now - times.lifetime:
-            database.execute("UPDATE known SET last = ? WHERE network = ?", (now, network))
+        if self._is_known(database, network, now):
             return 0
         who = (network, sender, recipient)
         row = database.execute(
@@ -112,13 +108,7 @@ class Triplets(SQLiteFile):
             who,
         ).fetchone()
         if row is None or row[2] < now - (times.lifetime if row[1] else times.window):
-            database.execute(
-                "INSERT OR REPLACE INTO triplet VALUES (?, ?, ?, ?, 0, ?)", (*who, now, now)
-            )
-            self._added += 1
-            if self._added >= SWEPT:
-                self._added = 0
-                self._bound(database)
+            self._add(database, who, now)
             return times.delay
         first, passed, _ = row
         left: float = 0 if passed else first + times.delay - now
@@ -136,3 +126,27 @@ class Triplets(SQLiteFile):
                 (network, now),
             )
         return 0
+
+    def _is_known(self, database: sqlite3.Connection, network: str, now: float) -> bool:
+        """Whether a network has retried so often that it need not wait."""
+        row = database.execute(
+            "SELECT passed, last FROM known WHERE network = ?", (network,)
+        ).fetchone()
+        known = (
+            row is not None
+            and row[0] >= self._times.known_after
+            and row[1] > now - self._times.lifetime
+        )
+        if known:
+            database.execute("UPDATE known SET last = ? WHERE network = ?", (now, network))
+        return known
+
+    def _add(self, database: sqlite3.Connection, who: tuple[str, str, str], now: float) -> None:
+        """Add a triplet that is new, or begins anew."""
+        database.execute(
+            "INSERT OR REPLACE INTO triplet VALUES (?, ?, ?, ?, 0, ?)", (*who, now, now)
+        )
+        self._added += 1
+        if self._added >= SWEPT:
+            self._added = 0
+            self._bound(database)

@@ -273,8 +273,8 @@ def try_login(server: POP3Server, login: str, password: str) -> ClientReply:
     """
     Log in, and end the session at once; no message is touched.
 
-    The reply is +OK if the password is right.  Else ``wrong_password``, ``knows_password`` and
-    ``temporary`` say what it means; also a connection that failed is such a reply.
+    The reply is +OK if the password is right.  Else ``wrong_password`` and ``temporary``
+    say what it means; also a connection that failed is such a reply.
     """
     with POP3ClientConnection(server, login, password) as connection:
         try:

@@ -51,11 +51,6 @@ class ClientReply:
         return self.said and self.phase == LOGIN and not self.ok and self.code in (AUTH, "")
 
     @property
-    def knows_password(self) -> bool:
-        """Whether the password is right, though no session begins now (RFC 2449 §8)."""
-        return self.said and self.phase == LOGIN and self.code in (IN_USE, LOGIN_DELAY)
-
-    @property
     def temporary(self) -> bool:
         """Whether it makes sense to try again after some time, and nothing need be mended."""
         if self.ok or self.wrong_password or self.phase == TLS:

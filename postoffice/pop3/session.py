@@ -337,8 +337,3 @@ COMMANDS: dict[bytes, tuple[frozenset[str], Callable[[POP3Session], Callable[[by
 }
 #: … and their names, for the log.
 VERBS = frozenset(verb.decode() for verb in COMMANDS)
-
-
-def commands_of(states: frozenset[str]) -> list[bytes]:
-    """The commands that are allowed in exactly these states."""
-    return [verb for verb, (where, _) in COMMANDS.items() if where == states]

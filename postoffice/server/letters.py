@@ -240,7 +240,7 @@ class OutboundLetters:
         found = await later(self._context.resolve(address, forwards=False))
         if not found.accounts:
             return None, "the account has gone"
-        envelope.name(address, [replace(one, quota=UNLIMITED) for one in found.accounts])
+        envelope.add_recipients(address, [replace(one, quota=UNLIMITED) for one in found.accounts])
         return await self._begun(envelope, report), ""
 
     async def _begun(self, envelope: Envelope, report: Letter) -> IDelivery:

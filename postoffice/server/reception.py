@@ -91,7 +91,7 @@ class Reception:
         if objection is not None:
             return objection
         many = len(found.accounts) + len(queued)
-        if many > 1 and not envelope.discarded and envelope.many + many > MANY:
+        if many > 1 and not envelope.discarded and envelope.recipient_count + many > MANY:
             return TOO_MANY_RECIPIENTS
         accounts, full = await self._admitted(envelope, found, others=bool(queued))
         if self._reception_context.policies.asks("recipient", envelope.service):
@@ -103,7 +103,7 @@ class Reception:
                 return SPAM_STAYS
             log_kept_here(envelope, queued)
             queued = []
-        envelope.name(given, accounts, queued, notify)
+        envelope.add_recipients(given, accounts, queued, notify)
         if _leads_elsewhere(found):
             log_followed(envelope, given, found, [*accounts, *queued], [*full, *refused])
         return RECIPIENT_OK

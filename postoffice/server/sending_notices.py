@@ -95,7 +95,9 @@ class SendingNotices:
         for address in addresses:
             try:
                 accounts = await self._accounts(address)
-                envelope.name(address, [replace(one, quota=UNLIMITED) for one in accounts])
+                envelope.add_recipients(
+                    address, [replace(one, quota=UNLIMITED) for one in accounts]
+                )
             except PostOfficeError as failure:
                 log.warn("{address} gets no notice: {why}", address=str(address), why=str(failure))
         if not envelope.recipients:

@@ -56,19 +56,6 @@ def test_a_domains_quota_is_for_all_that_have_none(peopled, quota):
     assert finish(peopled.find("joe@example.net")).quota == NOTHING_SAID
 
 
-def test_what_all_accounts_say_of_quotas_is_had_at_once(peopled):
-    assert finish(peopled.account_quotas()) == {}
-    finish(peopled.set_domain_quota("example.net", Quota(9, 9, "defer")))
-    said = {"joe@example.net": Quota(octets=1), "joe@example.com": Quota(None, 0, None)}
-    for name, quota in said.items():
-        finish(peopled.set_quota(name, quota))
-    assert finish(peopled.account_quotas()) == said
-    for domain in ("example.net", "example.com"):
-        name = f"joe@{domain}"
-        assert finish(peopled.account_quotas(domain)) == {name: said[name]}
-    assert finish(peopled.account_quotas("example.org")) == {}
-
-
 def test_nobody_and_nowhere_have_no_quota(peopled):
     quota = Quota(1, 1, "reject")
     assert not finish(peopled.set_quota("jim@example.net", quota))

@@ -93,11 +93,11 @@ def envelope(local=(), remote=(FAR,), sender="ann@example.net", quota=None, **mo
     parsed = Address.parse(sender) if sender else None
     letter = Envelope("id.1", Client(), sender=parsed, login="ann", **more)
     for name in local:
-        letter.name(
+        letter.add_recipients(
             Address.parse(name), [Account(name, name, quota=quota or Quota(0, 0, "reject"))]
         )
     for name in remote:
-        letter.name(Address.parse(name), [], [QueuedRecipient(address=name)])
+        letter.add_recipients(Address.parse(name), [], [QueuedRecipient(address=name)])
     return letter
 
 

@@ -79,8 +79,10 @@ def test_a_mixed_message_names_accounts_and_the_queue():
     one = envelope()
     bob = Address("bob", "here.example")
     eve = QueuedRecipient(address="eve@there.example", original=str(bob))
-    one.name(bob, [Account("bob@here.example", "bob@here.example")], [eve])
-    one.name(Address("eve", "there.example"), [], [QueuedRecipient(address="eve@there.example")])
+    one.add_recipients(bob, [Account("bob@here.example", "bob@here.example")], [eve])
+    one.add_recipients(
+        Address("eve", "there.example"), [], [QueuedRecipient(address="eve@there.example")]
+    )
     assert one.named == [(0, -1), (-1,)]
     assert one.queued == [eve]
 
@@ -89,8 +91,10 @@ def test_what_was_said_about_sending_on_goes_with_it():
     one = replace(envelope(), status=DeliveryStatus("HDRS", "a+20b"), eight_bit=True)
     eve = QueuedRecipient(address="eve@there.example")
     bob = QueuedRecipient(address="bob@there.example")
-    one.name(Address("eve", "there.example"), [], [eve], Notify("DELAY", "rfc822;e@x.example"))
-    one.name(Address("bob", "there.example"), [], [bob])
+    one.add_recipients(
+        Address("eve", "there.example"), [], [eve], Notify("DELAY", "rfc822;e@x.example")
+    )
+    one.add_recipients(Address("bob", "there.example"), [], [bob])
     message = one.message(12.0, 1000)
     assert (message.ret, message.envid) == ("HDRS", "a+20b")
     assert (message.eight_bit, message.requiretls) == (True, False)
@@ -103,7 +107,9 @@ def test_what_was_said_about_sending_on_goes_with_it():
 
 def test_the_hole_is_the_return_path():
     one = envelope()
-    one.name(Address("eve", "there.example"), [], [QueuedRecipient(address="eve@there.example")])
+    one.add_recipients(
+        Address("eve", "there.example"), [], [QueuedRecipient(address="eve@there.example")]
+    )
     message = one.message(12.0, 1000, before=7)
     assert message.hole == (7, len(b"Return-Path: <ann@here.example>\r\n"))
     assert message.octets == 1000 - message.hole[1]

@@ -20,9 +20,9 @@ from postoffice.pop3.questions import Announce, Enough, Fetch, More, Update
 from postoffice.pop3.session import (
     ANYWHERE,
     AUTHORIZATION,
+    COMMANDS,
     TRANSACTION,
     POP3Session,
-    commands_of,
 )
 from postoffice.protocol.questions import Yield
 from postoffice.protocol.wire import OUTPUT_QUANTUM
@@ -205,6 +205,11 @@ def test_what_is_pipelined_behind_pass_waits_for_it():
         b"+OK message 1 deleted",
         b"+OK 1 deleted, goodbye",
     ]
+
+
+def commands_of(states):
+    """The commands that are allowed in exactly these states."""
+    return [verb for verb, (where, _) in COMMANDS.items() if where == states]
 
 
 @pytest.mark.parametrize("verb", commands_of(TRANSACTION))

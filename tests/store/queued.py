@@ -20,9 +20,11 @@ def envelope(local=(), remote=(FAR,), sender="ann@example.net") -> Envelope:
     parsed = Address.parse(sender) if sender else None
     letter = Envelope("id.1", Client(), sender=parsed)
     for name in local:
-        letter.name(Address.parse(name), [Account(name, name, quota=Quota(0, 0, "reject"))])
+        letter.add_recipients(
+            Address.parse(name), [Account(name, name, quota=Quota(0, 0, "reject"))]
+        )
     for name in remote:
-        letter.name(Address.parse(name), [], [QueuedRecipient(address=name)])
+        letter.add_recipients(Address.parse(name), [], [QueuedRecipient(address=name)])
     return letter
 
 
