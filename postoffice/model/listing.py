@@ -300,6 +300,7 @@ class Listing:
     def _those(self, chosen: bytes) -> Sequence[Entry]:
         marks = self._marks.translate(chosen)
         places = list(compress(count(), marks))
-        if len(places) > FEW and isinstance(self.entries, Entries):
-            return self.entries.only(marks)  # much faster than making each
+        # much faster than making each, unless they are few of many
+        if 8 * len(places) > len(marks) + FEW and isinstance(self.entries, Entries):
+            return self.entries.only(marks)
         return [self.entries[position] for position in places]

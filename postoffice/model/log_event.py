@@ -215,10 +215,11 @@ def portions(words: Iterable[str], first: int = LIST) -> Iterator[str]:
     held: list[str] = []
     room, size = first, 0
     for word in words:
-        one = shown(word, VALUE)
-        if size + len(one.encode()) + 3 > room:
+        plain = len(word) <= VALUE and _PLAIN.match(word)  # as most: ASCII without quotes
+        octets = len(word) if plain else len(shown(word, VALUE).encode())
+        if size + octets + 3 > room:
             yield ",".join(held)
             room, held, size = LIST, [], 0
         held.append(word)
-        size += len(one.encode()) + 1
+        size += octets + 1
     yield ",".join(held)

@@ -58,6 +58,13 @@ class Replies:
         """Send ``+OK`` with this text."""
         self.say(b"+OK " + translated(text, self.language, **facts).encode())
 
+    def text_follows(self, octets: int) -> None:
+        """Send ``+OK`` before a message's text of so many octets."""
+        if self.language == DEFAULT:  # at once: most replies of a session are these
+            self.say(b"+OK %d octets" % octets)
+        else:
+            self.ok("{octets} octets", octets=octets)
+
     def no(self, text: str, code: str = "", **facts: int | str) -> None:
         """Send ``-ERR`` with this text and response code (RFC 2449 §8, RFC 3206)."""
         said = translated(text, self.language, **facts)

@@ -14,6 +14,7 @@ from postoffice.pop3.replies import Replies
 from postoffice.pop3.sent_text import SentText
 from postoffice.protocol.line_session import Ask, ignore
 from postoffice.protocol.questions import Yield
+from postoffice.protocol.wire import dot_stuffed
 
 #: Lines of LIST or UIDL that are sent in one step.
 SLICE = 1000
@@ -128,9 +129,21 @@ class TransactionState:
             entry = self.listing.entries[number - 1]
             text = SentText(number, entry.size, self.listing.size(number), lines)
             self._ask(Fetch(entry), partial(self._fetched, text), self._replies.fail)
+        elif lines is None and len(octets) == self.listing.size(number):
+            self._send_whole(number, octets)
         else:
             text = SentText(number, len(octets), self.listing.size(number), lines)
             self._begin_text(text, octets)
+
+    def _send_whole(self, number: int, octets: bytes) -> None:
+        """Send a text that is in memory and needs no conversion, as most."""
+        self._replies.text_follows(len(octets))
+        self._send(dot_stuffed(octets))
+        self._sent(number)
+
+    def _sent(self, number: int) -> None:
+        self.retrieved += 1
+        self.listing.collect(number)
 
     def _fetched(self, text: SentText, texts: Sequence[bytes]) -> None:
         octets, *following = texts
@@ -144,7 +157,7 @@ class TransactionState:
             self._enough(text)
             return self._replies.no("a fault of ours; please try again later", "SYS/TEMP")
         if text.top is None:
-            self._replies.ok("{octets} octets", octets=text.size)
+            self._replies.text_follows(text.size)
         else:
             self._replies.say(b"+OK")
         return self._send_piece(text, octets)
@@ -162,8 +175,7 @@ class TransactionState:
             return self._ask(More(), partial(self._go_on, text), self._not_read)
         self._enough(text)
         if text.top is None:
-            self.retrieved += 1
-            self.listing.collect(text.number)
+            self._sent(text.number)
         return None
 
     def _enough(self, text: SentText) -> None:

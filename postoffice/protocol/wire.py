@@ -317,6 +317,16 @@ class DotWriter:
         return b".\r\n" if self._tail == CRLF else b"\r\n.\r\n"
 
 
+def dot_stuffed(text: bytes) -> bytes:
+    """Return a whole text, dot-stuffed, with the line that ends it (``DotWriter``)."""
+    parts = text.split(b"\r\n.")
+    if len(parts) > 1:
+        text = b"\r\n..".join(parts)
+    if text.startswith(b"."):
+        text = b"." + text
+    return text + (b".\r\n" if text.endswith(CRLF) or not text else b"\r\n.\r\n")
+
+
 class TopReader:
     """The header of a text and the first ``lines`` lines of its body (RFC 1939 §7, TOP)."""
 

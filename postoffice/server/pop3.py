@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from postoffice.interfaces import IMailbox, IMaildrop, IText
 from postoffice.model import log_events
 from postoffice.model.envelope import Client, SessionInfo
-from postoffice.model.listing import Entry
+from postoffice.model.listing import Entry, uidls_of
 from postoffice.model.log_event import portions
 from postoffice.model.mail_policy import AnnouncedPolicy
 from postoffice.pop3.options import POP3Limits, POP3Options
@@ -164,8 +164,8 @@ class POP3Connection(LoginConnection[POP3Question, Answer]):
             self._deleted = len(deleted)
             self._log_deleted(iter(deleted))
         if question.collected:
-            gone = {entry.uidl for entry in deleted}
-            kept = [entry.uidl for entry in question.collected if entry.uidl not in gone]
+            gone = set(uidls_of(deleted))
+            kept = [uidl for uidl in uidls_of(question.collected) if uidl not in gone]
             self._log_collected(len(kept), portions(kept) if kept else iter(()))
         return removed
 

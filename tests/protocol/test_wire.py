@@ -17,6 +17,7 @@ from postoffice.protocol.wire import (
     LineTooLong,
     TextReader,
     TopReader,
+    dot_stuffed,
 )
 from postoffice.testing import cut
 
@@ -216,6 +217,7 @@ def test_what_is_stuffed_is_read_back(octets, cuts):
     assert ended
     assert rest == b""
     assert text == (octets if not octets or octets.endswith(b"\r\n") else octets + b"\r\n")
+    assert dot_stuffed(octets) == sent
 
 
 @given(st.lists(st.sampled_from([b"A: b", b"", b"body", b"."])), st.integers(0, 6), CUTS)
