@@ -40,7 +40,7 @@ READING, SILENCE = 20.0, 30.0
 ANSWERING = 60.0
 #: Octets of all long answers that clients have not taken yet.
 UNTAKEN = 128 << 20
-#: Seconds that a client has to take the end of a refused connection.
+#: Seconds that a client has to take the end of a connection.
 FAREWELL = 5.0
 #: Connections at most, and of one client.
 CONNECTIONS, OF_ONE = 500, 40
@@ -195,8 +195,8 @@ class _Channel(http.HTTPChannel):
     def requestDone(self, request: http.Request) -> None:
         self._begin_reading()
         super().requestDone(request)  # type: ignore[no-untyped-call]
-        if self.factory.server.closing and not self.requests:
-            self.loseConnection()  # type: ignore[no-untyped-call]
+        if self.factory.server.closing:
+            self.leave()
 
     def refuse(self, status: bytes) -> None:
         """End the connection; send a status before, if one is given."""
@@ -225,9 +225,14 @@ class _Channel(http.HTTPChannel):
             self.transport.abortConnection()
 
     def leave(self) -> None:
-        """End the connection as soon as the request in progress is answered."""
-        if not self.requests:
+        """
+        End the connection as soon as the request in progress is answered.
+
+        With TLS, the client may keep it open: it has FAREWELL seconds to close its side.
+        """
+        if not self.requests and self._last is None:
             self.loseConnection()  # type: ignore[no-untyped-call]
+            self._last = self.factory.server.clock.callLater(FAREWELL, self.cut_off)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_deadline()

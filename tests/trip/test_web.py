@@ -157,6 +157,7 @@ def test_https_with_our_own_certificates(start, written, tmp_path, browser):
     assert visitor.ask("GET", "/") == 200
     assert visitor.headers["Strict-Transport-Security"]
     assert "__Host-postoffice" in visitor.cookies
+    visitor.close()
     office.check()
 
 

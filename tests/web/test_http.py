@@ -16,6 +16,7 @@ from postoffice.web.http_server import (
     ANSWERING,
     BODY,
     CONNECTIONS,
+    FAREWELL,
     OF_ONE,
     READING,
     SILENCE,
@@ -199,6 +200,20 @@ def test_closing_waits_for_nobody_who_is_silent(server):
     assert client.hung_up()
     assert closing.called
     assert Client(server).protocol is None
+
+
+def test_closing_soon_cuts_off_who_does_not_close_the_connection(server, site):
+    """With TLS, a client that is silent must say that it has seen the end."""
+    client = Client(server)
+    client.say(GET)
+    closing = Deferred.fromCoroutine(server.close(30))
+    site.clock.advance(FAREWELL - 1)
+    assert client.transport.disconnecting
+    assert not client.transport.disconnected
+    site.clock.advance(1)
+    assert client.transport.disconnected
+    client.hang_up()
+    assert closing.called
 
 
 @pytest.mark.parametrize("how", ["hangs up", "waits too long"])
