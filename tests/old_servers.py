@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,17 +143,22 @@ class Dovecot(OldServer):
     ) -> None:
         """Make an account, or make it anew; ``form`` is its pop3_uidl_format."""
         home = self.home(address)
+        anew = home.exists()
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir()
         if kind == "maildir":
             make_maildir(self.maildir(address))
         own(home)
-        more = [f"userdb_mail={kind}:{home}/{kind.capitalize()}"]
+        place = f"{kind}:{home}/{kind.capitalize()}"
+        more = [f"userdb_mail={place}"]
         more += ["userdb_pop3_uidl_format=" + form.replace("%", "%%")]
         line = f"{address}:{{PLAIN}}{password}:{NOBODY}:{NOBODY}::{home}::{' '.join(more)}\n"
         mode = "w" if self.users == Dovecot.users else "a"
         with open(self.folder / self.users.replace("%u", address), mode) as file:
             file.write(line)
+        # a file that it has read in this second it does not look at again
+        while anew and self.doveadm("user", "-f", "mail", address).strip() != place:
+            time.sleep(0.05)
 
     def save(self, address: str, text: str) -> None:
         """Put a message into the mailbox, whatever its format is."""
