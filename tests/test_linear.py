@@ -211,7 +211,7 @@ def test_readers_are_linear_whole_and_in_pieces(work, size):
         return steps_of(lambda: work(much(unit, octets), size))
 
     for unit in UNITS:
-        assert steps(unit, 10_000) <= 12 * steps(unit, 1000) + 2000, unit
+        assert steps(unit, 5000) <= 12 * steps(unit, 500) + 1000, unit
 
 
 FIELDS = [
@@ -248,7 +248,7 @@ def test_the_conversion_of_a_field_is_linear(begin):
         return steps_of(lambda: encoded_fields.converted(field))
 
     for unit in FIELDS:
-        assert steps(unit, 7800) <= 12 * steps(unit, 780) + 500, unit
+        assert steps(unit, 4000) <= 12 * steps(unit, 400) + 250, unit
 
 
 @pytest.mark.parametrize("unit", FIELDS[::3])
