@@ -7,10 +7,9 @@ import importlib
 import sys
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -42,15 +41,19 @@ ELSEWHERE = {"server.reception": {"Submission": "server.submission"}}
 _PACKAGES = {"postoffice.downgrading", "postoffice.office"}
 
 
-class _Old(Loader, MetaPathFinder):
-    """Finds modules by their old names, with a warning."""
+class _Old:
+    """
+    Finds modules by their old names, with a warning.
+
+    It has no base: ``importlib.abc`` imports many modules that a command needs nowhere else.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname.removeprefix("postoffice.") not in MOVED:
             return None
-        return ModuleSpec(fullname, self, is_package=fullname in _PACKAGES)
+        return ModuleSpec(fullname, cast(Any, self), is_package=fullname in _PACKAGES)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return ModuleType(spec.name)

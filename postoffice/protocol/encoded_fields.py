@@ -27,12 +27,13 @@ _TEXTS = frozenset(
     b"subject comments organization summary thread-topic content-description".split()
 )
 
-#: No two kinds of token begin alike, so matching does not backtrack.
+#: No two kinds of token begin alike, so matching does not backtrack.  In angles is ASCII without
+#: angles, parentheses, quotes and backslashes.
 _TOKEN = re.compile(
     r"""(?P<space>[ \t]+)
     |(?P<comment>\([^()\\]*+\))
     |(?P<quoted>"[^"\\]*+(?:\\.[^"\\]*+)*+")
-    |(?P<angle><[^<>()"\\\x80-\U0010ffff]*+>)
+    |(?P<angle><[\x00-!#-'*-;=?-\[\]-\x7f]*+>)
     |(?P<mark>[,;:])
     |(?P<word>[^ \t()<>\[\],;:"\\]+)""",
     re.VERBOSE,

@@ -31,9 +31,7 @@ _BEHIND = {
 }
 _SENDER = Reply(501, "5.1.7", "Bad sender address")
 _RECIPIENT = Reply(501, "5.1.3", "Bad recipient address")
-_PARAMETER = re.compile(
-    r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~\x80-\U0010ffff]+))?\Z"
-)
+_PARAMETER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[^\x00-\x20=\x7f]+))?\Z")
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
 _EVENTS = frozenset(("SUCCESS", "FAILURE", "DELAY"))
 _CHUNK = re.compile(r"([0-9]{1,20})(?: +(LAST))?\Z", re.IGNORECASE)
