@@ -28,7 +28,7 @@ from postoffice.interfaces import (
 from postoffice.interfaces.maintenance import no_progress
 from postoffice.store import files, merge, names, snapshot
 from postoffice.store.journal.journal import Journal
-from postoffice.store.transfer import export_maildrop, import_gone, import_maildrop
+from postoffice.store.transfer import import_gone
 from postoffice.store.transfer.import_writer import ImportWriter
 from postoffice.store.transfer.maildrop_reader import MaildropReader, ReadListings
 
@@ -81,6 +81,8 @@ class MaildirFiles:
     async def bring_in(
         self, name: str, source: ImportSource, step: Step | None = None
     ) -> ImportResult:
+        from postoffice.store.transfer import import_maildrop  # only the command needs it
+
         bring_in = partial(import_maildrop.bring_in, step=step or no_progress)
         return await self._executor.run(
             bring_in, self._folder(name), source, self._journal, self._hostname
@@ -94,6 +96,8 @@ class MaildirFiles:
     async def take_out(
         self, name: str, target: ExportTarget, step: Step | None = None
     ) -> ExportResult:
+        from postoffice.store.transfer import export_maildrop  # only the command needs it
+
         await self.settle()
         take_out = partial(export_maildrop.take_out, step=step or no_progress)
         return await self._executor.run(take_out, self._folder(name), target)

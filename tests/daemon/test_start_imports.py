@@ -60,6 +60,7 @@ OTHERS = {
     "click", "jinja2", "ldap", "prometheus_client", "psycopg", "pyotp", "segno",
     "postoffice.backup", "postoffice.cli", "postoffice.logs", "postoffice.metrics",
     "postoffice.moving", "postoffice.pop3.client", "postoffice.web",
+    "postoffice.store.transfer.export_maildrop", "postoffice.store.transfer.import_maildrop",
     "postoffice.accounts.ldap_directory", "postoffice.accounts.postgresql_directory",
 }  # fmt: skip
 OUTBOUND = """\
