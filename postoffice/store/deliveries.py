@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from postoffice.interfaces import Executor
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import TemporaryFailure
@@ -58,27 +60,12 @@ class Deliveries:
         if refs and not there:  # where only some are missing, commit() raises for them
             raise next(ref for ref in refs if isinstance(ref, TemporaryFailure))
         found = dict(zip(unique, refs, strict=True))
-        limited = {
-            ref: one.account
-            for folder, one in zip(folders, envelope.recipients, strict=True)
-            if one.account.quota.limited and isinstance(ref := found[folder], MaildropRef)
-        }
         wanted = [found[one] for one in folders]
-        draft = Draft(
-            there,
-            names.new_name(self._hostname),
-            self._large,
-            {ref: account.quota for ref, account in limited.items()},
-            {ref: account.address for ref, account in limited.items()},
-        )
+        draft = self._draft(envelope, wanted, there)
         if envelope.queued:
             place = await self._queue.place()
             wanted.append(place)
-            if there:
-                name = names.new_name(self._hostname)
-                draft.beside.append(Draft([place], name, self._large, original=draft, turn=-1))
-            else:
-                draft.refs.append(place)
+            self._add_place(draft, place)
         return MaildirDelivery(
             self._executor,
             self._maildrops,
@@ -89,3 +76,31 @@ class Deliveries:
             self._floor,
             envelope,
         )
+
+    def _draft(
+        self,
+        envelope: Envelope,
+        wanted: Sequence[MaildropRef | TemporaryFailure],
+        there: list[MaildropRef],
+    ) -> Draft:
+        """Make the draft for the maildrops ``there``; ``wanted`` has one for each recipient."""
+        limited = {
+            ref: one.account
+            for ref, one in zip(wanted, envelope.recipients, strict=True)
+            if one.account.quota.limited and isinstance(ref, MaildropRef)
+        }
+        return Draft(
+            there,
+            names.new_name(self._hostname),
+            self._large,
+            {ref: account.quota for ref, account in limited.items()},
+            {ref: account.address for ref, account in limited.items()},
+        )
+
+    def _add_place(self, draft: Draft, place: MaildropRef) -> None:
+        """Add the queue's place: in a draft of its own beside one for maildrops."""
+        if draft.refs:
+            name = names.new_name(self._hostname)
+            draft.beside.append(Draft([place], name, self._large, original=draft, turn=-1))
+        else:
+            draft.refs.append(place)

@@ -246,11 +246,7 @@ class MaildirRedo:
         part = f"{folder}/tmp/{names.unique_part(record.name)}"
         sync = self._syncs(folder)
         for tries_left in (2, 1, 0):
-            try:
-                self._write(part, record, first, sync=sync)
-            except FileExistsError:  # left by a redo or a commit that was cut off
-                os.unlink(part)
-                self._write(part, record, first, sync=sync)
+            self._write_anew(part, record, first, sync=sync)
             if there and self._alone and not path.startswith(f"{folder}/cur/"):
                 # unlink first: renaming over a file makes ext4 write it out, ten times slower
                 with suppress(FileNotFoundError):
@@ -269,6 +265,13 @@ class MaildirRedo:
         if first:  # rename does nothing if both names are of one file
             with suppress(FileNotFoundError):
                 os.unlink(part)
+
+    def _write_anew(self, part: str, record: PutRecord, first: str, *, sync: bool) -> None:
+        try:
+            self._write(part, record, first, sync=sync)
+        except FileExistsError:  # left by a redo or a commit that was cut off
+            os.unlink(part)
+            self._write(part, record, first, sync=sync)
 
     def _write(self, part: str, record: PutRecord, first: str, *, sync: bool) -> None:
         if first:
