@@ -158,7 +158,7 @@ def _may_be_nothing(entry: Key) -> bool:
 
 
 def _node(default: object) -> Any:
-    """A default, which is written as in the file, as a node of YAML without a line."""
+    """Make a node of YAML, without a line, of a default; defaults are written as in the file."""
     plainly = list(default) if isinstance(default, tuple) else default
     return yaml.representer.SafeRepresenter().represent_data(plainly)
 

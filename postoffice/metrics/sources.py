@@ -38,9 +38,9 @@ class Sources:
     """
     Where values come from.
 
-    ``servers`` are the factories of all sessions, ``certificates`` those in use.  ``services`` are
-    those of each service; the factories count in them.  ``store`` are the figures of the store, if
-    it counts any.
+    ``servers`` are the factories of all sessions, ``certificates`` those in use.  ``services`` has
+    the figures of each service, which its factories count.  ``store`` has the figures of the store,
+    if it counts any.
     """
 
     servers: Callable[[], Iterable[object]]

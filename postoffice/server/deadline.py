@@ -14,8 +14,8 @@ class Deadline:
     """
     Calls ``passed`` when a server has not done in time what we wait for.
 
-    What arrives on the way there changes nothing: a deadline is set anew only when something else
-    is awaited.  There is one timer, which is set when it fires, not for each reply.
+    Input that does not complete it changes nothing: a deadline is set anew only when something
+    else is awaited.  There is one timer, which is set when it fires, not for each reply.
     """
 
     def __init__(self, clock: IReactorTime, passed: Callable[[float], None]) -> None:

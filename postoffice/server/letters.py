@@ -84,7 +84,7 @@ class OutboundLetters:
         return self._write(FAILED, name, message, replies, via)
 
     def groups(self, message: QueuedMessage, replies: Replies) -> list[Replies]:
-        """Part failures by who is told of them."""
+        """Group failures by the person who is told of them."""
         found: dict[str, dict[int, PeerReply]] = {}
         for index, reply in replies.items():
             found.setdefault(self._told(message, index), {})[index] = reply

@@ -36,14 +36,14 @@ log = Logger("postoffice")
 #: For how many pairs of quota and mail policy it is remembered what CAPA announces.
 REMEMBERED = 1000
 
-Sayings = AnyOf[tuple[Quota, MailPolicy]]
+AccountSettings = AnyOf[tuple[Quota, MailPolicy]]
 
 
-async def _nothing_said() -> Sayings:
+async def _no_settings() -> AccountSettings:
     return ()
 
 
-async def _none(_: Account) -> AnyOf[str]:
+async def _no_devices(_: Account) -> AnyOf[str]:
     return ()
 
 
@@ -64,8 +64,8 @@ class MailboxContext:
     leases: Leases | None = None
     quota: Quota = UNLIMITED
     postmaster: str = ""
-    account_settings: Callable[[], Awaitable[Sayings]] = _nothing_said
-    devices: Callable[[Account], Awaitable[AnyOf[str]]] = _none
+    account_settings: Callable[[], Awaitable[AccountSettings]] = _no_settings
+    devices: Callable[[Account], Awaitable[AnyOf[str]]] = _no_devices
     postmaster_quota: Quota = UNLIMITED
     _announced: Cache[tuple[Quota, MailPolicy], AnnouncedPolicy] = field(
         default_factory=lambda: Cache(REMEMBERED), compare=False, repr=False

@@ -22,8 +22,7 @@ class NullMX:
     """
     Asks the DNS whether a domain takes no mail, as far as it answers in time.
 
-    What it does not answer in time, or not at all, is no reason to refuse.  ``mx`` is there while
-    mail is sent.
+    Without an answer in time, mail is not refused.  ``mx`` is None while no mail is sent.
     """
 
     def __init__(self, clock: IReactorTime) -> None:

@@ -38,7 +38,7 @@ TellSuccess = Callable[[Envelope, Sequence[int], bytes], None]
 
 
 class Successes:
-    """Who tells of messages that were delivered here; nobody where no letters are written."""
+    """Has the function that tells senders of deliveries here; None where no letters are written."""
 
     tell: TellSuccess | None = None
 

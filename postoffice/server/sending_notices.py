@@ -99,7 +99,9 @@ class SendingNotices:
                     address, [replace(one, quota=UNLIMITED) for one in accounts]
                 )
             except PostOfficeError as failure:
-                log.warn("{address} gets no notice: {why}", address=str(address), why=str(failure))
+                log.warn(
+                    "a notice to {address} failed: {why}", address=str(address), why=str(failure)
+                )
         if not envelope.recipients:
             return ""
         unique = f"{own}.{now:%Y%m%d%H%M%S}@{context.hostname}"

@@ -14,7 +14,7 @@ class Batch:
     """
     Drafts that are committed together, each with its own outcome.
 
-    ``drafts`` are those and the ones beside them.  ``wrong`` has the error of each draft that
+    ``drafts`` has those, and the drafts beside them.  ``wrong`` has the error of each draft that
     failed by itself.  ``linked`` has the links that were made.  ``suspect`` are maildrops whose
     folders do not stay open, because they may have been taken away.  ``pledged`` drafts cannot
     fail any more, because the journal has a removal that is committed with them: if one cannot

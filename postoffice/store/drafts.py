@@ -66,7 +66,7 @@ class Draft:
     text that is written as it arrives; "" is the first maildrop's ``tmp``.
 
     ``trailer`` stands behind the text in the queue: it is what ``queued`` encodes.
-    ``original`` has the text of this draft, which is written when that one is finished.
+    ``original`` is the draft whose text this one has; it is finished first.
     ``beside`` are committed with this draft, all of them or none; if it is ``apart``, they
     fail with it, and it does not fail with them.  ``turn`` says which names are durable
     first, where each folder is synced.  ``removal`` is committed with it too, and ``intent`` is

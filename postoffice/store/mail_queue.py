@@ -65,7 +65,9 @@ class Watchers:
             try:
                 arrived(name, message)
             except Exception:
-                self.log.failure("telling of a message in the queue failed; a start finds it")
+                self.log.failure(
+                    "passing on a new message of the queue failed; the next start finds it"
+                )
 
 
 @implementer(IMailQueue, IQueueRepair)
@@ -169,7 +171,7 @@ class MailQueue:
             start_work(self.look_for_doubted()).addErrback(self._look_failed)
 
     def _look_failed(self, why: Failure) -> None:
-        self.log.failure("looking for messages in the queue failed; a start finds them", why)
+        self.log.failure("looking for messages in the queue failed; the next start finds them", why)
 
     async def look_for_doubted(self) -> None:
         """Look whether messages came into the queue after all; a checkpoint may apply them."""
