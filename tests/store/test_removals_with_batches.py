@@ -12,7 +12,7 @@ from postoffice.store.batcher import FILES, REMOVALS, Batcher
 from postoffice.store.drafts import Draft, QueueRemoval
 from postoffice.testing import finish
 from tests.store.journaled import JOE, Served
-from tests.store.test_mail_queue import begun, envelope, posted
+from tests.store.queued import begun, envelope, posted
 
 pytestmark = pytest.mark.usefixtures("machine")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from postoffice.outbound.sending_rate import Rates, SendingRate, SendingRules
-from postoffice.queue.sending_db import Taking
+from postoffice.queue.sending_db import CountRequest
 from postoffice.testing import finish
 from tests.queue.conftest import office as queue_office  # noqa: F401
 from tests.queue.scripted import LATER, message
@@ -35,7 +35,7 @@ def test_an_owner_sees_the_own_waiting_mail_only(site, queue):
 def test_how_much_was_sent_and_may_be_sent(site):
     site.sending.rules = SendingRules(LIMIT)
     database = site.sending._database
-    database.take([Taking(ANNA, "", 30, LIMIT, NOW), Taking(BERT, "", 7, LIMIT, NOW)])
+    database.take([CountRequest(ANNA, "", 30, LIMIT, NOW), CountRequest(BERT, "", 7, LIMIT, NOW)])
     database.tried([(ANNA, 20, 3)], NOW)
     browser = site.logged_in()
     browser.get("/sending")
