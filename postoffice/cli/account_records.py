@@ -14,7 +14,7 @@ from postoffice.cli.import_groups import Values
 from postoffice.cli.mail_policies import DAYS_TYPE, DURATION_TYPE, VALUES
 from postoffice.cli.new_password import Password, check_password
 from postoffice.cli.quotas import OPTIONS
-from postoffice.cli.records import address_list, one_of, truth, written_address
+from postoffice.cli.record_files import address_list, one_of, truth, written_address
 from postoffice.config.settings import OVER
 from postoffice.model.address import (
     ENABLED,

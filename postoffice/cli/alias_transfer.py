@@ -16,7 +16,7 @@ from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.import_groups import Saver, Values, Waits
 from postoffice.cli.import_view import ImportView, explained
 from postoffice.cli.parameters import DOMAIN
-from postoffice.cli.records import address_list, one_of, truth, written_address
+from postoffice.cli.record_files import address_list, one_of, truth, written_address
 from postoffice.cli.transfer import export_file, import_file, import_options, transfer_options
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins

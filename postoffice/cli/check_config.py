@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from postoffice.cli.command import Answer, CommandContext, command
 from postoffice.cli.confirmation import smallness
 from postoffice.cli.inline_executor import InlineExecutor
-from postoffice.cli.old_servers import old_servers
+from postoffice.cli.old_server_warnings import old_servers
 from postoffice.cli.output import counted
 from postoffice.config.outbound import OutboundSettings
 from postoffice.config.outbound_checks import warnings as outbound_warnings

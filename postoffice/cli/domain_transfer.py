@@ -13,7 +13,7 @@ from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.domain_settings import local_part
 from postoffice.cli.import_groups import Saver, Values, Waits
 from postoffice.cli.parameters import local_domain
-from postoffice.cli.records import address_list, words_of
+from postoffice.cli.record_files import address_list, words_of
 from postoffice.cli.transfer import export_file, import_file, import_options, transfer_options
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins

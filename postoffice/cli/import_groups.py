@@ -10,7 +10,7 @@ from typing import Protocol
 
 from postoffice.cli.addresses import look_alikes
 from postoffice.cli.command import Refused
-from postoffice.cli.records import BadRecord, Record, Unreadable, parsed
+from postoffice.cli.record_files import BadRecord, Record, Unreadable, parsed
 from postoffice.model.address import Address
 from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError, TemporaryFailure

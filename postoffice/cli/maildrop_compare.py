@@ -12,12 +12,12 @@ import click
 
 from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
 from postoffice.cli.maildrop_list import named
-from postoffice.cli.old_server import OldServerOptions, is_url, old_server_options
+from postoffice.cli.maildrop_sources import MaildropSource, sources
+from postoffice.cli.old_server_options import OldServerOptions, is_url, old_server_options
 from postoffice.cli.output import counted, problem_lines, reason
 from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.pop3_import import parallel_options
 from postoffice.cli.progress import Progress
-from postoffice.cli.sources import Source, sources
 from postoffice.interfaces import IMaildropIntake, IMaildropReader, ImportedMessage
 from postoffice.model.address import Address
 from postoffice.model.dataclass import dataclass
@@ -122,7 +122,7 @@ async def compare(
     return Answer(data, lines, 0 if all(one.well for one in every) else REFUSED)
 
 
-def _other_side(options: OldServerOptions, password: str, one: Source) -> _Compared:
+def _other_side(options: OldServerOptions, password: str, one: MaildropSource) -> _Compared:
     """The account at the old server, or what a record says.  Raises Refused."""
     name = one.address.normal
     if is_url(one.source):

@@ -13,12 +13,12 @@ from postoffice.cli import import_gone, pop3_import
 from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused, command
 from postoffice.cli.import_gone import remove_gone_option, removed_words
 from postoffice.cli.maildrop_list import named
+from postoffice.cli.maildrop_sources import sources
 from postoffice.cli.output import counted, problem_lines, reason, sized
 from postoffice.cli.parameters import ADDRESS
 from postoffice.cli.pop3_import import LiveImport, LiveOptions
 from postoffice.cli.progress import Progress
 from postoffice.cli.quotas import over_quota
-from postoffice.cli.sources import sources
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IMaildropImport, ImportResult, ImportSource

@@ -13,7 +13,7 @@ import click
 from postoffice.cli import import_gone
 from postoffice.cli.command import Refused
 from postoffice.cli.maildrop_list import named
-from postoffice.cli.old_server import OldServerOptions, is_url, old_server_options
+from postoffice.cli.old_server_options import OldServerOptions, is_url, old_server_options
 from postoffice.cli.options import with_options
 from postoffice.cli.output import counted, problem_lines, reason, say, sized
 from postoffice.cli.progress import Progress

@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeVar, cast
 
 import click
 
-from postoffice.cli import records
+from postoffice.cli import record_files
 from postoffice.cli.command import REFUSED, Answer, CommandContext, Refused
 from postoffice.cli.import_groups import Import, Outcome, Saver
 from postoffice.cli.output import counted
@@ -44,7 +44,7 @@ def import_file(
                 together = cast(ITransactions, plugins.register).together
             elif dry_run:
                 raise Refused("the directory of accounts cannot undo changes: no dry run")
-            found = records.read(
+            found = record_files.read(
                 file,
                 _form(path, form),
                 tuple(parsers),
@@ -100,8 +100,8 @@ def export_file(
 
         async def work(plugins: Plugins) -> None:
             nonlocal count
-            text = records.text_of(octets)
-            write = records.writer(text, _form(path, form), columns)
+            text = record_files.text_of(octets)
+            write = record_files.writer(text, _form(path, form), columns)
             async for record in everything(plugins):
                 write(record)
                 count += 1
@@ -117,7 +117,9 @@ def export_file(
 
 def _form(path: str, form: str | None) -> str:
     """Return the format that was asked for, or the one that the file's name says."""
-    return form or (records.JSONL if path.endswith((".jsonl", ".ndjson")) else records.CSV)
+    return form or (
+        record_files.JSONL if path.endswith((".jsonl", ".ndjson")) else record_files.CSV
+    )
 
 
 @contextmanager
@@ -167,7 +169,7 @@ def transfer_options(function: Callable[..., T]) -> Callable[..., T]:
     form = click.option(
         "--format",
         "form",
-        type=click.Choice(records.FORMATS),
+        type=click.Choice(record_files.FORMATS),
         help="The format, if the file's name does not end in .csv or .jsonl.",
     )
     return click.argument("file", default="-")(form(function))

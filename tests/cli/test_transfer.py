@@ -14,7 +14,7 @@ from postoffice.accounts import bulk_queries
 from postoffice.accounts.passwords import verify
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
 from postoffice.cli import import_groups, import_view, records
-from postoffice.cli.records import LINE, BadRecord, Record, Unreadable, address_list, read
+from postoffice.cli.record_files import LINE, BadRecord, Record, Unreadable, address_list, read
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import TemporaryFailure
 from postoffice.testing import ImmediateExecutor, finish, finish_all

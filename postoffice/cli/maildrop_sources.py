@@ -8,7 +8,7 @@ from typing import cast
 
 import click
 
-from postoffice.cli import records
+from postoffice.cli import record_files
 from postoffice.cli.command import Refused
 from postoffice.model.address import Address
 from postoffice.model.dataclass import dataclass
@@ -23,7 +23,7 @@ COLUMNS: Mapping[str, Callable[[str], object]] = {
 
 
 @dataclass(frozen=True)
-class Source:
+class MaildropSource:
     """
     An account here and its source: a path, or the URL of a POP3 server.
 
@@ -48,7 +48,7 @@ class Source:
 
 def sources(
     address: Address | None, source: str | None, path: str | None, words: str
-) -> Iterator[Source]:
+) -> Iterator[MaildropSource]:
     """
     The one of the command line, or those of the file.  Raises UsageError, Refused.
 
@@ -57,26 +57,26 @@ def sources(
     if path is None:
         if address is None or source is None:
             raise click.UsageError(f"give {words}, or --from-csv")
-        yield Source(address, source)
+        yield MaildropSource(address, source)
         return
     if address is not None:
         raise click.UsageError("ADDRESS and --from-csv exclude one another")
     try:
         with open(path, "rb") as file:
-            for record in records.read(file, records.CSV, list(COLUMNS), lambda _: None):
-                if isinstance(record, records.BadRecord):
+            for record in record_files.read(file, record_files.CSV, list(COLUMNS), lambda _: None):
+                if isinstance(record, record_files.BadRecord):
                     raise record
                 yield _source(record, path)
-    except records.BadRecord as why:
+    except record_files.BadRecord as why:
         raise Refused(f"{path}:{why.line}: {why}") from why
     except OSError as error:
         raise Refused(f"reading {path} failed: {error.strerror}") from error
 
 
-def _source(record: records.Record, path: str) -> Source:
-    values = records.parsed(record, COLUMNS)
+def _source(record: record_files.Record, path: str) -> MaildropSource:
+    values = record_files.parsed(record, COLUMNS)
     if not {"address", "source"} <= values.keys():
-        raise records.BadRecord(record.line, "it needs an address and a source")
+        raise record_files.BadRecord(record.line, "it needs an address and a source")
     source, uidls, password = (str(values.get(one, "")) for one in ("source", "uidls", "password"))
     at = f"{path}:{record.line}"
-    return Source(cast(Address, values["address"]), source, uidls, password, at)
+    return MaildropSource(cast(Address, values["address"]), source, uidls, password, at)
