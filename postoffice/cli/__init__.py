@@ -12,7 +12,7 @@ from postoffice.cli.lazy_group import LazyGroup
 from postoffice.cli.options import shared_options
 from postoffice.cli.output import say_object
 
-#: Where the commands are: the first place has the command, the others what else is in its group.
+#: Where the commands are; see ``LazyGroup``.
 COMMANDS = {
     "quickstart": ["quickstart:quickstart"],
     "init": ["init:init"],

@@ -32,12 +32,12 @@ T = TypeVar("T")
 #: How an account logged in, and when.
 Login = tuple[LoginMethod, float]
 
-#: Up to this many accounts the command reads the maildrops without being asked (--use).
+#: With up to this many accounts the command reads the maildrops without --use.
 LOOKED_AT = 500
 
 
 @dataclass(frozen=True)
-class Use:
+class Usage:
     """How much a maildrop holds, compared with its quota."""
 
     messages: int
@@ -70,14 +70,14 @@ NO_USE = {"messages": None, "octets": None, "percent": None}
 
 
 @dataclass(frozen=True)
-class Line:
+class AccountLine:
     """One account in the list."""
 
     account: Account
     quota: EffectiveQuota
     last: Login | None
-    use: Use | None
-    verified: bool = False  # by the directory itself
+    use: Usage | None
+    verified: bool = False  # the directory verifies its password itself
 
     @property
     def has_password(self) -> bool:
@@ -121,14 +121,14 @@ class Filters:
     over: float | None
 
     def admits(self, account: Account, last: Login | None) -> bool:
-        """Whether an account is listed, as far as its maildrop does not decide."""
+        """Whether an account is listed, apart from its usage (``admits_use``)."""
         if self.state not in (None, account.state):
             return False
         if self.scheme is not None and self.scheme.upper() != scheme_of(account):
             return False
         return self.login_before is None or last is None or last[1] < self.login_before
 
-    def admits_use(self, use: Use | None) -> bool:
+    def admits_use(self, use: Usage | None) -> bool:
         """Whether an account with this usage is listed."""
         share = None if use is None else use.share
         return self.over is None or (share is not None and 100 * share > self.over)
@@ -233,8 +233,8 @@ async def _admitted(
     logins: LoginRecords,
     domain: str | None,
     filters: Filters,
-) -> AsyncIterator[Line]:
-    """Yield the accounts that are listed, as far as their maildrops do not decide."""
+) -> AsyncIterator[AccountLine]:
+    """Yield the accounts that are listed, apart from their usage."""
     domains: dict[str, Quota] = {}
     earlier: list[IAccountDirectory] = []
     for directory in plugins.directories:
@@ -248,7 +248,7 @@ async def _admitted(
                 if not filters.admits(one, last.get(name)) or name not in quotas:
                     continue
                 if not any([await other.find(name) for other in earlier]):
-                    yield Line(one, quotas[name], last.get(name), None, verifies)
+                    yield AccountLine(one, quotas[name], last.get(name), None, verifies)
         earlier.append(directory)
 
 
@@ -267,7 +267,7 @@ async def _domains(plugins: Plugins) -> set[str]:
 
 async def _add_all(
     plugins: Plugins,
-    lines: AsyncIterator[Line],
+    lines: AsyncIterator[AccountLine],
     filters: Filters,
     looks: bool | None,
     output: ListOutput,
@@ -288,10 +288,10 @@ async def _add_all(
     return looks is not False
 
 
-async def _use(plugins: Plugins, line: Line) -> Use | None:
+async def _use(plugins: Plugins, line: AccountLine) -> Usage | None:
     """Return the usage of a maildrop; None if it cannot be read."""
     try:
         held = await plugins.store.count(line.account.maildrop)
     except PostOfficeError:
         return None  # `maildrop verify` reports it
-    return Use(*held, line.quota.quota)
+    return Usage(*held, line.quota.quota)

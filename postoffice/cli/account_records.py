@@ -1,4 +1,4 @@
-"""What a file has of an account: the columns, how they are read, and what they are written from."""
+"""Accounts in files: the columns, and how they are parsed and written."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ QUOTA: dict[str, Callable[[str], object]] = {
     "quota_messages": _parser(OPTIONS[1][2]),
     "over": one_of(*OVER),
 }
-#: The columns that an export has, and what reads each.  A password in clear is only read.
+#: The columns of an export, and what parses each.  A password in clear is only imported.
 COLUMNS: dict[str, Callable[[str], object]] = {
     "address": Address.parse,
     "maildrop": Address.parse,

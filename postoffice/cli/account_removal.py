@@ -1,4 +1,4 @@
-"""``postoffice account remove``."""
+"""``postoffice account remove``: remove an account, and what belongs to it elsewhere."""
 
 from __future__ import annotations
 
@@ -66,9 +66,10 @@ async def _remove(
     plugins: Plugins, found: Account, delete: bool, keep: bool
 ) -> tuple[int, list[str]]:
     """
-    Remove the mail, then the account: if interrupted in between, the command can be repeated.
+    Remove the mail, then the account: an interrupted command can be repeated.
 
-    If mail arrives in between, it is treated the same way, or the account is restored.
+    If mail arrives in between, it is removed or kept, too; without such an option the account is
+    restored.
     Returns how many messages there were, and where they are kept.
     """
     messages, _ = await plugins.store.count(found.maildrop)

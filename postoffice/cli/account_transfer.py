@@ -70,12 +70,12 @@ def import_(
     """
 
     def saver(plugins: Plugins, settings: Settings) -> Saver:
-        return _Saver(plugins, settings, update)
+        return _AccountSaver(plugins, settings, update)
 
     return import_file(context, file, form, PARSERS, saver, dry_run)
 
 
-class _Saver:
+class _AccountSaver:
     """
     Saves the accounts of an import; see ``import_groups.Saver``.
 
@@ -245,11 +245,11 @@ def export(
     """
     columns = (*COLUMNS, *(SECRETS if with_secrets else ()))
     return export_file(
-        context, file, form, columns, functools.partial(_everything, domain, with_secrets)
+        context, file, form, columns, functools.partial(_all_accounts, domain, with_secrets)
     )
 
 
-async def _everything(
+async def _all_accounts(
     domain: str | None, secrets: bool, plugins: Plugins
 ) -> AsyncIterator[Mapping[str, object]]:
     register = plugins.register

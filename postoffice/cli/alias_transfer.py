@@ -30,7 +30,7 @@ def _address(text: str) -> Address:
     return Address.parse(text)
 
 
-#: The columns, and what reads each.
+#: The columns, and what parses each.
 COLUMNS: dict[str, Callable[[str], object]] = {
     "address": _address,
     "targets": address_list,
@@ -62,12 +62,12 @@ def import_(
     """
 
     def saver(plugins: Plugins, settings: Settings) -> Saver:
-        return _Saver(plugins, settings, update)
+        return _AliasSaver(plugins, settings, update)
 
     return import_file(context, file, form, COLUMNS, saver, dry_run)
 
 
-class _Saver:
+class _AliasSaver:
     """Saves the aliases of an import; see ``import_groups.Saver``."""
 
     def __init__(self, plugins: Plugins, settings: Settings, update: bool) -> None:
@@ -145,10 +145,10 @@ def export(context: CommandContext, file: str, form: str | None, domain: str | N
 
     With --json: file, records (how many).
     """
-    return export_file(context, file, form, tuple(COLUMNS), functools.partial(_everything, domain))
+    return export_file(context, file, form, tuple(COLUMNS), functools.partial(_all_aliases, domain))
 
 
-async def _everything(domain: str | None, plugins: Plugins) -> AsyncIterator[Mapping[str, object]]:
+async def _all_aliases(domain: str | None, plugins: Plugins) -> AsyncIterator[Mapping[str, object]]:
     if domain is not None and domain not in await plugins.register.domains():
         raise Refused(f"there is no domain {domain} here")
     async for one in all_aliases(address_register(plugins), domain):

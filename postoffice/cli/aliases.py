@@ -227,7 +227,7 @@ async def set_(
 
 
 def _with_targets(known: Alias, added: Sequence[Address], removed: Sequence[Address]) -> Alias:
-    """Return an alias with some targets more, and others less.  Raises Refused."""
+    """Return the alias with targets added and removed.  Raises Refused."""
     targets = {one.normal: one for one in known.targets}
     for one in removed:
         if targets.pop(one.normal, None) is None:

@@ -147,7 +147,7 @@ def write(
     files: str,
     progress: Progress,
 ) -> None:
-    """Read the post office as the user that it runs as."""
+    """Write the backup; read the post office as the user that it runs as."""
 
     async def work(plugins: Plugins) -> None:
         contents = Contents(plugins, settings, written, files)
@@ -178,7 +178,7 @@ def failures(what: str, place: str) -> Iterator[None]:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the command like ^C, so that it removes unfinished files."""
+    """Let SIGTERM and SIGHUP end the command like Ctrl-C, so that it removes unfinished files."""
     before = {}
 
     def end(*_: object) -> None:

@@ -23,7 +23,7 @@ async def change_settings(
     """
     Change what is not None; ``kind`` is account or domain.  Return what applies now.
 
-    ``also`` makes other changes, before, and returns lines about them.
+    ``also`` makes further changes first, and returns lines about them.
     """
     settings = context.settings()
     async with context.open(settings) as plugins:

@@ -42,7 +42,7 @@ def check_config(context: CommandContext) -> Answer:
     build_plugins(settings, context.reactor, InlineExecutor(context.reactor))
     build_checkers(settings)
     warnings = [*_expiring(settings), *_for_the_user(settings)]
-    warnings += oddities(settings) + lacking(context, settings)
+    warnings += setting_warnings(settings) + account_warnings(context, settings)
     found = f"no mistakes, but {counted(len(warnings), 'warning')}" if warnings else "all is well"
     return Answer(
         {"configuration": settings.source.file, "problems": [], "warnings": warnings},
@@ -72,8 +72,8 @@ def _expiring(settings: Settings) -> list[str]:
     return soon
 
 
-def oddities(settings: Settings) -> list[str]:
-    """Return warnings for what the configuration alone shows."""
+def setting_warnings(settings: Settings) -> list[str]:
+    """Return warnings about the configuration alone."""
     return [*_small(settings), *_of_outbound(settings)]
 
 
@@ -108,8 +108,8 @@ def _for_the_user(settings: Settings) -> list[str]:
     return [*filter(None, found)]
 
 
-def lacking(context: CommandContext, settings: Settings) -> list[str]:
-    """Warn of a missing postmaster, and count accounts that cannot use a mechanism on offer."""
+def account_warnings(context: CommandContext, settings: Settings) -> list[str]:
+    """Return warnings about the postmaster, targets, and mechanisms that accounts cannot use."""
     offering = {
         mechanism: [
             service
@@ -123,13 +123,16 @@ def lacking(context: CommandContext, settings: Settings) -> list[str]:
 
     async def count(plugins: Plugins) -> list[str]:
         for chosen in settings.accounts:
-            for domain in chosen.options.get("domains", ()):  # its server has to answer
+            for domain in chosen.options.get("domains", ()):  # raises if its server does not answer
                 await plugins.find(f"postmaster@{domain}")
         why = await postmaster_trouble(plugins.directories, settings.postmaster)
         found = [why] if why else []
         found += await dead_ends(plugins.directories, settings.postmaster.normal)
         found += await old_servers(plugins, settings)
-        written, others = Counter[str](), Counter[str]()  # by the command; in its own way
+        written, others = (
+            Counter[str](),
+            Counter[str](),
+        )  # in registers; elsewhere
         for directory in plugins.directories:
             if IAccountListing.providedBy(directory):
                 group = written if IAccountRegister.providedBy(directory) else others
@@ -157,7 +160,7 @@ def _without(account: Account) -> list[str]:
 
 _WITHOUT = "have no shared secret; postoffice account set ADDRESS --generate-shared-secret"
 _IN_FILES = "in directories that are only read cannot use it: see docs/directories.rst"
-#: What the accounts lack for a mechanism, and how they get it.
+#: What accounts lack for a mechanism, and how they get it.
 LACKING = {
     "SCRAM-SHA-256": "have no keys for it yet; they get them at their next login with a password",
     "CRAM-MD5": _WITHOUT,
@@ -169,7 +172,7 @@ def _summary(settings: Settings) -> list[str]:
     facts: dict[str, object] = {
         "hostname": settings.hostname,
         "state": settings.state,
-        "user": settings.user or "whoever starts it",
+        "user": settings.user or "the user who starts it",
         "postmaster": settings.postmaster,
         **{
             name: ", ".join(one.endpoint for one in ones) or "closed"

@@ -1,4 +1,4 @@
-"""A command: finding the configuration, answering, and failing."""
+"""What every command has in common: its context, its answer, and how it fails."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Answer:
     status: int = 0
 
 
-#: What answers a command.
+#: A function, or a coroutine function, that carries out a command.
 Function = Callable[..., Answer | Coroutine[Deferred[object], object, Answer]]
 
 

@@ -21,11 +21,13 @@ MOST = 1000
 Ask = Callable[[IAccountRegister], AsyncIterator[str]]
 
 
-def known(settings: Callable[[], Settings], ask: Ask, incomplete: str) -> list[CompletionItem]:
+def completions(
+    settings: Callable[[], Settings], ask: Ask, incomplete: str
+) -> list[CompletionItem]:
     """
-    Return names that begin so; none if they cannot be read, as shell completion shows no errors.
+    Return the names that begin so; none after an error, which shell completion could not show.
 
-    It creates and changes nothing.
+    Creates and changes nothing.
     """
     try:
         return [CompletionItem(name) for name in _names(settings(), ask, incomplete)]

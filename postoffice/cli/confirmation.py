@@ -13,7 +13,7 @@ SMALL = 64 << 10
 
 
 def smallness(octets: int | None) -> str:
-    """Return what is odd about a quota of so many octets, or ""; None means no limit."""
+    """Return why a quota is too small to be meant, or ""; None means no limit."""
     if not octets or octets >= SMALL:
         return ""
     return f"a quota of {sized(octets)} holds hardly a message; units are KiB, MiB, GiB, TiB"

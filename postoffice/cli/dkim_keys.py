@@ -17,7 +17,7 @@ from postoffice.model.dns_answer import DNSUnavailable
 from postoffice.outbound.dkim import NotAKey, same_record, zone_line
 from postoffice.server.dkim_keys import OLD, WAITING, DKIMKeys, KeyEntry
 
-#: Seconds for which the record of a key that signs no more is still needed.
+#: Seconds for which the record of a key is needed after its last signature.
 NEEDED = 7 * 86400
 
 Ask = Callable[[str, str], Awaitable[dns_answer.Outcome]]
@@ -30,7 +30,7 @@ def dkim() -> None:
 
 @asynccontextmanager
 async def _keys(context: CommandContext, domain: str | None = None) -> AsyncIterator[DKIMKeys]:
-    """The keys, as the user that the post office runs as."""
+    """Provide the keys, as the user that the post office runs as."""
     settings = context.settings()
     async with context.open(settings) as plugins:
         if domain is not None:

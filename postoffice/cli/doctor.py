@@ -8,7 +8,7 @@ from itertools import groupby
 
 import click
 
-from postoffice.cli.check_config import oddities
+from postoffice.cli.check_config import setting_warnings
 from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.output import counted, say, say_marked
 from postoffice.cli.parameters import DOMAIN
@@ -56,8 +56,8 @@ class _Examination:
     process: int | None = None
     findings: list[Finding] = field(default_factory=list)
 
-    def at_first(self) -> None:
-        """Examine what root may have to see; it blocks."""
+    def as_caller(self) -> None:
+        """Examine what only root may be able to see; it blocks."""
         settings = self.settings
         self.process = port_checks.daemon_process(place(settings.state))
         running = self.process is not None
@@ -65,7 +65,10 @@ class _Examination:
             self.findings += self._configuration()
         if "daemon" in self.kinds:
             self.findings += port_checks.check_ports(
-                settings.listeners, settings.hostname, running=running, others=_others(settings)
+                settings.listeners,
+                settings.hostname,
+                running=running,
+                others=_without_greeting(settings),
             )
         if "tls" in self.kinds:
             self.findings += check_certificates(settings.tls.certificates, settings.hostname)
@@ -77,7 +80,7 @@ class _Examination:
 
     def _configuration(self) -> list[Finding]:
         report = Report("config", self.settings.source.file)
-        for why in oddities(self.settings):
+        for why in setting_warnings(self.settings):
             report.warning(why, where="")
         if not report.findings:
             report.ok("the configuration has no mistakes")
@@ -87,13 +90,13 @@ class _Examination:
         """Examine the accounts and the mail, as the user that the post office runs as."""
         try:
             async with self.context.open(self.settings) as plugins:
-                await self._opened(plugins)
+                await self._with_plugins(plugins)
         except StartupError as error:
             report = Report("daemon", self.settings.state)
             report.error(f"the post office cannot open: {error}", "mend this, and start it again")
             self.findings += report.findings
 
-    async def _opened(self, plugins: Plugins) -> None:
+    async def _with_plugins(self, plugins: Plugins) -> None:
         settings, directories = self.settings, plugins.directories
         if "files" in self.kinds:
             self.findings += file_checks.check_access(settings, privileges.name())
@@ -124,7 +127,7 @@ class _Examination:
             return []
         try:
             return ask_sender(self.context, "destinations")
-        except Refused:  # it sends nothing, or stops now
+        except Refused:  # the daemon sends nothing, or stops now
             return []
 
     async def outside(self) -> None:
@@ -136,8 +139,8 @@ class _Examination:
             self.findings += await check_dns(self.context.reactor, self.settings, domains)
 
 
-def _others(settings: Settings) -> dict[str, str]:
-    """The endpoints of the web page and of the metrics, where the configuration has them."""
+def _without_greeting(settings: Settings) -> dict[str, str]:
+    """Return the endpoints of the web page and of the metrics, if they are turned on."""
     sections = {"web": settings.web, "metrics": settings.metrics}
     return {name: one.listen for name, one in sections.items() if one is not None}
 
@@ -149,7 +152,7 @@ async def _domains_of(plugins: Plugins) -> tuple[str, ...]:
             try:
                 found.update(dict.fromkeys(await directory.domains()))
             except PostOfficeError:
-                continue  # the findings on mail say so
+                continue  # check_addresses reports it
     return tuple(one for one in found if not one.startswith("["))
 
 
@@ -202,15 +205,15 @@ async def examine(
     context: CommandContext, kinds: frozenset[str], domains: tuple[str, ...], offline: bool
 ) -> list[Finding]:
     """
-    Return what is found of these kinds, in the order of KINDS.
+    Return the findings of these kinds, in the order of KINDS.
 
-    The process stays the user of the daemon.  Raises ConfigurationError.
+    Afterwards the process runs as the user of the daemon.  Raises ConfigurationError.
     """
     settings = context.settings(try_endpoint=try_endpoint(context.reactor))
     build_plugins(settings, context.reactor, context.executor)
     build_checkers(settings)
     examination = _Examination(context, settings, kinds, offline, domains)
-    examination.at_first()
+    examination.as_caller()
     if privileges.nearest(settings.state) == settings.state:
         await examination.as_user()
     else:

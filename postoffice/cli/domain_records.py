@@ -19,8 +19,8 @@ async def print_records(context: CommandContext, domain: str) -> Answer:
     """
     Print the DNS records that DOMAIN needs, as lines of a zone file.
 
-    Before each stands why it is needed.  Those of this machine are shared by all
-    domains.  "postoffice doctor --only dns" says which are there.
+    A comment before each says why it is needed.  All domains share those of this machine.
+    "postoffice doctor --only dns" says which are in the DNS.
 
     With --json: domain, records, host (records of this machine): each with purpose, name,
     type, value, why, needed, complete (false: the value says what belongs there), line.

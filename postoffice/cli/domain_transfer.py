@@ -38,7 +38,7 @@ def _local_parts(text: str) -> frozenset[str]:
     return frozenset(map(local_part, words_of(text)))
 
 
-#: What a file has besides the name, for ``Domain``, and what reads each.
+#: The columns of ``Domain`` besides its name, and what parses each.
 _ADDRESSES: dict[str, Callable[[str], object]] = {
     "same_as": local_domain,
     "separators": _separators,
@@ -78,25 +78,25 @@ def import_(
     """
 
     def saver(plugins: Plugins, settings: Settings) -> Saver:
-        return _Saver(plugins, settings.postmaster.normal, update)
+        return _DomainSaver(plugins, settings.postmaster.normal, update)
 
     return import_file(context, file, form, COLUMNS, saver, dry_run)
 
 
-class _Saver:
+class _DomainSaver:
     """Saves the domains of an import, one by one; see ``import_groups.Saver``."""
 
     def __init__(self, plugins: Plugins, postmaster: str, update: bool) -> None:
         self._plugins = plugins
         self._postmaster = postmaster
         self._update = update
-        self._added: set[str] = set()  # without what they wait for
+        self._added: set[str] = set()  # domains that are added without the catch-all they wait for
 
     async def begin(self, group: Sequence[Values]) -> None:
-        """Nothing is asked for beforehand: there are few domains."""
+        """Ask for nothing beforehand: there are few domains."""
 
     async def flush(self) -> None:
-        """Nothing waits to be written."""
+        """Write nothing: ``save`` writes each domain at once."""
 
     async def save(self, values: Values) -> bool:
         name, known = _name(values), await self._known(values)
@@ -180,10 +180,10 @@ def export(context: CommandContext, file: str, form: str | None) -> Answer:
 
     With --json: file, records (how many).
     """
-    return export_file(context, file, form, tuple(COLUMNS), _everything)
+    return export_file(context, file, form, tuple(COLUMNS), _all_domains)
 
 
-async def _everything(plugins: Plugins) -> AsyncIterator[Mapping[str, object]]:
+async def _all_domains(plugins: Plugins) -> AsyncIterator[Mapping[str, object]]:
     register = plugins.register
     for name in await register.domains():
         known = await _record(plugins, name)

@@ -52,7 +52,6 @@ async def add(
 
     With --json: domain, added.
     """
-
     confirm_look_alike(domain)
     async with context.open() as plugins:
         if not await plugins.register.add_domain(domain):

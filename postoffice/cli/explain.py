@@ -116,7 +116,7 @@ async def _reply(
     envelope: Envelope,
     address: Address | None,
 ) -> Reply:
-    """Return the reply of the SMTP session: to RCPT, or the refusal before."""
+    """Return the reply of the SMTP session to RCPT, or an earlier refusal."""
     if envelope.size > settings.limits.message_size:
         return TOO_LARGE  # at MAIL
     session_info = SessionInfo("explained", "smtp", envelope.client)

@@ -88,7 +88,7 @@ async def login(
 
 
 def _throttle(failures: Sequence[FailureCount]) -> list[Step]:
-    """Say how many wrong passwords there were, and whether more are looked at now."""
+    """Return how many wrong passwords there were, and whether further logins are blocked now."""
     steps = []
     for one in failures:
         of = f"{one.kind} {one.name}"
@@ -105,9 +105,10 @@ def _throttle(failures: Sequence[FailureCount]) -> list[Step]:
 @dataclass
 class LoginExplanation:
     """
-    Plays a login, step by step; ``refusals`` are why it is refused, the first counts.
+    Plays a login, step by step; ``refusals`` are the reasons to refuse it, the first is shown.
 
-    ``service`` is "" for any, ``client`` None for any, ``password`` None for the right one.
+    ``service`` "" is any service, ``client`` None any client, ``password`` None the right one.
+    ``vouched`` is whether other checkers may still accept the login.
     """
 
     plugins: Plugins
@@ -135,7 +136,7 @@ class LoginExplanation:
         return f"refused: {self.refusals[0]}{other if self.vouched else ''}"
 
     async def steps(self, name: str) -> AsyncIterator[Step]:
-        """Yield what is looked at, in order."""
+        """Yield the checks, in order."""
         found = await find_account(self.plugins, name)
         account = None if found is None else await found[1].find(name)
         if self.service:
@@ -160,7 +161,7 @@ class LoginExplanation:
             yield "checkers", f"then these are asked, which may accept it, too: {kinds}"
 
     def _is_new(self, name: str, account: Account | None) -> bool:
-        """Return whether an old server would decide; the command does not ask it."""
+        """Whether an old server would decide; the command does not ask it."""
         return FirstLogins(self.plugins.directories, self.plugins.executor).may_be(name, account)
 
     def _service(self) -> str:

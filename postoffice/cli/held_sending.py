@@ -1,4 +1,4 @@
-"""Accounts whose mail for other domains is held: since many of their recipients were refused."""
+"""Accounts whose mail for other domains is held, because many of their recipients were refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def sending_held(settings: Settings, account: str) -> tuple[float, str] | None:
-    """Since when the mail of an account is held, and why; None if it is not."""
+    """Return since when the mail of an account is held, and why; None if it is not."""
     return _ask(settings, lambda database: database.held(account), None)
 
 
@@ -24,7 +24,7 @@ def release_sending(settings: Settings, account: str) -> bool:
 
 
 def rename_sending(settings: Settings, account: str, new: str = "") -> None:
-    """An account has a new name, or is gone: its counts and its hold go with it."""
+    """Give the counts and the hold of an account to another name, or remove them."""
     _ask(settings, lambda database: database.rename(account, new), None)
 
 

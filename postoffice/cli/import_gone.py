@@ -1,4 +1,4 @@
-"""``postoffice maildrop import --remove-gone``: removes what the old server has no more."""
+"""``postoffice maildrop import --remove-gone``: removes what the old server no longer has."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def remove_gone_option(function: Callable[..., T]) -> Callable[..., T]:
 
 
 async def remove_gone(plugins: Plugins, name: str, result: ImportResult, *, dry: bool) -> None:
-    """Remove it from the maildrop of this name.  Raises Refused, PostOfficeError."""
+    """Remove that mail from the maildrop of this name.  Raises Refused, PostOfficeError."""
     if not IImportMirror.providedBy(plugins.store):
         raise Refused("a store of this kind does not support --remove-gone")
     store = cast(IImportMirror, plugins.store)

@@ -36,7 +36,7 @@ class Saver(Protocol):
     """
 
     async def begin(self, group: Sequence[Values]) -> None:
-        """Ask for all that is needed to know about a group."""
+        """Look up all that is needed for a group."""
 
     async def save(self, values: Values) -> bool:
         """Save a record; return whether it is new.  Raises ValueError, PostOfficeError, Waits."""
@@ -45,12 +45,12 @@ class Saver(Protocol):
         """Write what is saved and not written yet."""
 
     async def explain(self, waiting: Sequence[Values]) -> Sequence[str]:
-        """Return why each of these waits, if all others were there; "" if it would not."""
+        """Return why each of these waits even if all others are saved; "" if it does not."""
 
 
 @dataclass
 class Outcome:
-    """What an import has done; errors and warnings are lines and texts."""
+    """The result of an import; errors and warnings have a line number and a text."""
 
     added: int = 0
     updated: int = 0
@@ -103,7 +103,7 @@ class Import:
         self._waiting: list[tuple[_Parsed, str]] = []
 
     async def run(self, found: Iterable[Record | BadRecord]) -> None:
-        """Save all records; those that wait for others after them, until no more can be saved."""
+        """Save all records; try those that wait again, until no more of them can be saved."""
         await self._save_all(self._usable(found))
         while self._waiting:
             waiting, self._waiting = self._waiting, []
@@ -153,7 +153,7 @@ class Import:
                 self._outcome.warn(record.line, record.values[self._name])
 
     async def _give_up(self) -> None:
-        """Report those that still wait: for records that failed, or for one another."""
+        """Report the records that still wait, for records that failed or for one another."""
         texts = await self._saver.explain([record.values for record, _ in self._waiting])
         for (record, why), text in zip(self._waiting, texts, strict=True):
             self._outcome.fail(record.line, text or why)

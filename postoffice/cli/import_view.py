@@ -1,4 +1,4 @@
-"""What an import knows of the directories: a group of names at once, with what it adds itself."""
+"""The directories as an import sees them: read in groups, together with what it adds."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ T = TypeVar("T")
 @implementer(IAddresses)
 class ImportView:
     """
-    The directories as they will be once all is written that an import has saved of a group.
+    The directories as they will be when a group of an import is written.
 
-    ``bulk`` is the register, if it can write many names at once; otherwise None, and each is
-    written by itself, at once.
+    ``bulk`` is the register if it can write many names at once, else None: then each entry is
+    written at once.
     """
 
     def __init__(self, plugins: Plugins) -> None:
@@ -42,7 +42,7 @@ class ImportView:
     async def begin(
         self, names: Collection[str], targets: Iterable[str], maildrops: Iterable[str] = ()
     ) -> None:
-        """Begin a new group: its names, the targets that it has, and the maildrops it asks for."""
+        """Begin a group, with its names, its targets, and the maildrops that it asks for."""
         self._known.clear()
         if self.bulk is None:
             return
@@ -57,7 +57,7 @@ class ImportView:
                 break
 
     def add(self, entry: Account | Alias) -> None:
-        """From now on this is here."""
+        """Add an entry that the import saves."""
         domain = self._known[entry.address].domain
         self._known[entry.address] = Found(domain, entry)
         self._pointed_to.update(one.normal for one in _targets(entry))
@@ -65,7 +65,7 @@ class ImportView:
             self._maildrops.add(entry.maildrop)
 
     async def suppose(self, entry: Account | Alias) -> None:
-        """Until the next group this is here; an alias does not take the place of an account."""
+        """Assume this entry until the next group; an alias does not replace an account."""
         found, _ = await self.find(entry.address)
         if not isinstance(found.entry, Account) or isinstance(entry, Account):
             self._known[entry.address] = found._replace(entry=entry)
@@ -109,7 +109,7 @@ async def explained(
     view: ImportView, waiting: Sequence[tuple[Account | Alias, Asking[None]]]
 ) -> list[str]:
     """
-    Return why each of these entries is refused, if all the others were here; "" if it is not.
+    Return why each of these entries is refused even if all others exist; "" if it is not.
 
     A loop inside one file is found in this way: each of its aliases waits for the next one.
     """

@@ -103,7 +103,7 @@ def init(
     With --json: configuration, hostname, domains, postmaster; with --tls-self-signed also
     certificate and key.
     """
-    hostname = hostname or own_name()
+    hostname = hostname or machine_name()
     domains = domains or (hostname,)
     postmaster = f"postmaster@{domains[0]}"
     path = os.path.join(folder, NAME)
@@ -165,7 +165,7 @@ def _next_steps(folder: str, path: str, domain: str) -> list[str]:
     ]
 
 
-def own_name() -> str:
+def machine_name() -> str:
     """Return this machine's name, if it is a host name."""
     try:
         return normal_domain(socket.getfqdn())

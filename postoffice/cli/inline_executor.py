@@ -57,7 +57,7 @@ class InlineExecutor:
         return outcome[0]
 
     def _turn_until(self, whole: Deferred[T]) -> None:
-        """Run the reactor: waiting for its threads or its start would never end otherwise."""
+        """Run the reactor; without it, waiting for its threads would never end."""
         self._turning = True
         whole.addBoth(lambda _: self._reactor.stop())
         self._reactor.run()
@@ -67,5 +67,5 @@ class InlineExecutor:
 
 
 def _run(result: Deferred[T], function: Callable[[*Args], T], *args: *Args) -> None:
-    if not result.called:  # nor cancelled
+    if not result.called:  # it may have been cancelled
         maybeDeferred(function, *args).addBoth(result.callback)

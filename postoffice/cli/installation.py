@@ -71,7 +71,7 @@ class Wishes:
 
 @dataclass
 class Installation:
-    """A post office on its way; ``made`` and ``kept`` say in words what was done."""
+    """A post office that is being set up; ``made`` and ``kept`` say what was done."""
 
     context: CommandContext
     wishes: Wishes
@@ -99,7 +99,7 @@ class Installation:
         return settings
 
     def _compare(self, settings: Settings) -> None:
-        """Say which wishes the configuration does not fulfil."""
+        """Note which wishes the existing configuration does not fulfil."""
         if self.wishes.direct and settings.outbound is None:
             self.notes.append(
                 f"{self.wishes.configuration} is kept and has no outbound: to send to other "
@@ -107,7 +107,7 @@ class Installation:
             )
 
     def _text(self, certificate: dict[str, str] | None) -> str:
-        """Return the configuration; None is for a trial before certificate and user are there."""
+        """Return the configuration; without a certificate it is checked before anything is made."""
         wishes = self.wishes
         state = os.path.join(os.path.abspath(wishes.folder), "state")
         values: dict[str, object] = {
@@ -180,7 +180,7 @@ class Installation:
         return CERTIFICATE
 
     def _copy(self, found: CertificateFiles, folder: str, owner: privileges.Identity) -> None:
-        """Copy certbot's files, which root alone can read, and let certbot do so from now on."""
+        """Copy certbot's files, which only root can read; a hook copies renewed ones."""
         try:
             new_files.folder(folder, 0o700, owner)
             for name, source in (("certificate", found.certificate), ("key", found.key)):

@@ -11,9 +11,9 @@ import click
 
 class LazyGroup(click.Group):
     """
-    ``lazy`` has for each name where its command is, as ``module:name`` in this room.
+    ``lazy`` says for each name where its command is: ``module:name`` in this package.
 
-    The first is the command; if that is a group, the others are commands in it.
+    The first place has the command; if that is a group, the others have the commands in it.
     """
 
     def __init__(self, *args: Any, lazy: Mapping[str, Sequence[str]], **more: Any) -> None:

@@ -23,10 +23,10 @@ class ListOutput:
     """
     A table, or with --json an object with one list under ``key``.
 
-    ``nothing`` is said instead of an empty table.
+    If there are no rows, the text ``nothing`` is printed.
 
-    Nothing is printed before there is a page, or the end: a command that fails before has said
-    nothing.  A later page may be wider than those before it.
+    Nothing is printed before a page is full or ``end`` is called: a command that fails early prints
+    only its error.  A later page may be wider than those before it.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ListOutput:
 
 
 async def paged(each: AsyncIterator[T], size: int = PAGE) -> AsyncIterator[list[T]]:
-    """Yield what an iterator yields, so many at a time."""
+    """Yield what an iterator yields, in lists of ``size``."""
     page: list[T] = []
     async for one in each:
         page.append(one)

@@ -1,4 +1,4 @@
-"""``postoffice maildrop compare``: whether an import has brought all, as it was."""
+"""``postoffice maildrop compare``: compares a maildrop with the old server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST = 20
 
 
 @dataclass
-class _Compared:
+class _MaildropPair:
     """One maildrop to compare: the other side, and the result or the error."""
 
     address: str
@@ -122,13 +122,13 @@ async def compare(
     return Answer(data, lines, 0 if all(one.well for one in every) else REFUSED)
 
 
-def _other_side(options: OldServerOptions, password: str, one: MaildropSource) -> _Compared:
-    """The account at the old server, or what a record says.  Raises Refused."""
+def _other_side(options: OldServerOptions, password: str, one: MaildropSource) -> _MaildropPair:
+    """Return the pair with the account at the old server, or with a record.  Raises Refused."""
     name = one.address.normal
     if is_url(one.source):
         with one.checked():
             account = options.account(one.source, name, one.password or password)
-        return _Compared(name, one.source, account, {})
+        return _MaildropPair(name, one.source, account, {})
     path = os.path.join(one.source, FILE) if os.path.isdir(one.source) else one.source
     try:
         with open(path, "rb"):
@@ -139,11 +139,11 @@ def _other_side(options: OldServerOptions, password: str, one: MaildropSource) -
         raise Refused(f"reading {path} failed: it is not UTF-8") from error
     if not record:
         raise Refused(f"{path} is no record of an import: no line in it has n and uidl")
-    return _Compared(name, one.source, None, record)
+    return _MaildropPair(name, one.source, None, record)
 
 
 def _run(
-    one: _Compared, reader: IMaildropReader, full: bool, patience: Patience, stop: Stop
+    one: _MaildropPair, reader: IMaildropReader, full: bool, patience: Patience, stop: Stop
 ) -> None:
     """Compare one, on a thread of its own."""
 
@@ -167,7 +167,7 @@ def _run(
         one.error = reason(error)
 
 
-def _data(one: _Compared) -> dict[str, object]:
+def _data(one: _MaildropPair) -> dict[str, object]:
     compared = one.compared
     return {
         "address": one.address,
@@ -182,7 +182,7 @@ def _data(one: _Compared) -> dict[str, object]:
     }
 
 
-def _lines(one: _Compared) -> Iterator[str]:
+def _lines(one: _MaildropPair) -> Iterator[str]:
     name, compared, counts = one.address, one.compared, one.counts
     if one.error:
         yield f"{name}: comparison failed: {one.error}"

@@ -28,7 +28,7 @@ FORMATS = ("maildir", "mbox")
 
 @dataclass
 class _Export:
-    """One maildrop of the export, and what became of it."""
+    """One maildrop of the export, with its result or error."""
 
     drop: OwnedMaildrop
     target: ExportTarget
@@ -134,7 +134,7 @@ def _make_for(settings: Settings, path: str) -> None:
 async def _of_many(
     plugins: Plugins, settings: Settings, target: ExportTarget, domain: str | None
 ) -> list[_Export]:
-    """The maildrops of a domain, or all, also those of removed accounts."""
+    """Return the maildrops of a domain, or all, with those of removed accounts."""
     store = cast(IStoreBackup, plugins.store)
     found = [one.name for one in await maintenance_of(plugins).holdings()]
     exports = []
@@ -150,7 +150,7 @@ async def _of_many(
 
 
 async def _run(plugins: Plugins, one: _Export, progress: Progress) -> None:
-    """Export one maildrop; its failure is its own."""
+    """Export one maildrop; keep its result or error."""
     before = progress.done
     try:
         one.result = await cast(IMaildropExport, plugins.store).take_out(

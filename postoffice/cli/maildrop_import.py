@@ -26,13 +26,13 @@ from postoffice.model.address import Address
 from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import MaildropLocked, PostOfficeError
 
-#: Whose Maildir it is, or the kind of an mbox: "maildir" to find out.
+#: Whose Maildir it is, or the kind of an mbox; "maildir" lets the import find out.
 KINDS = ("maildir", "dovecot", "courier", "qmail", "mbox", "mboxrd")
 
 
 @dataclass
-class _Import:
-    """One maildrop of the import, and what became of it."""
+class _FileImport:
+    """One maildrop of an import from files, with its result or error."""
 
     address: str
     source: ImportSource
@@ -110,7 +110,7 @@ async def import_(
     common = ImportSource("", _kind(kind), *how)
     options = LiveOptions.read(age_real=common.age_real, dry=dry_run, values=live)
     everything = list(_imports(common, options, address, source, from_csv))
-    imports = [one for one in everything if isinstance(one, _Import)]
+    imports = [one for one in everything if isinstance(one, _FileImport)]
     lives = [one for one in everything if isinstance(one, LiveImport)]
     if options.watch and (remove_gone or not lives):
         why = "excludes --remove-gone" if lives else "is for POP3 servers"
@@ -141,7 +141,7 @@ def _imports(
     address: Address | None,
     source: str | None,
     path: str | None,
-) -> Iterator[_Import | LiveImport]:
+) -> Iterator[_FileImport | LiveImport]:
     password = options.old.password()
     for one in sources(address, source, path, "ADDRESS and SOURCE"):
         with one.checked():
@@ -151,16 +151,16 @@ def _imports(
         yield live or _of_files(common, one.address, one.source, uidls)
 
 
-def _of_files(common: ImportSource, address: Address, source: str, uidls: str) -> _Import:
+def _of_files(common: ImportSource, address: Address, source: str, uidls: str) -> _FileImport:
     table = os.path.abspath(uidls) if uidls else ""
     where = replace(common, path=os.path.abspath(source), uidls=table)
-    return _Import(address.normal, where)
+    return _FileImport(address.normal, where)
 
 
 async def _run(
-    plugins: Plugins, settings: Settings, one: _Import, progress: Progress, *, gone: bool
+    plugins: Plugins, settings: Settings, one: _FileImport, progress: Progress, *, gone: bool
 ) -> None:
-    """Import one maildrop; its failure is its own."""
+    """Import one maildrop; keep its result or error."""
     before = progress.done
     try:
         drop = await named(plugins, settings, Address.parse(one.address))
@@ -178,7 +178,7 @@ async def _run(
         one.error = reason(error)
 
 
-def _lines(one: _Import) -> Iterator[str]:
+def _lines(one: _FileImport) -> Iterator[str]:
     if one.result is None:
         yield f"{one.address}: import failed: {one.error}"
         return
@@ -193,7 +193,7 @@ def _lines(one: _Import) -> Iterator[str]:
     yield from problem_lines(one.address, "left", said.left, "cannot be served")
 
 
-def _data(one: _Import) -> dict[str, object]:
+def _data(one: _FileImport) -> dict[str, object]:
     result = asdict(one.result or ImportResult(one.source.kind))
     del result["listed"]
     return {"address": one.address, "source": one.source.path, **result, "error": one.error or None}

@@ -1,4 +1,4 @@
-"""The accounts of ``maildrop import`` and ``maildrop compare``: one, or those of a CSV file."""
+"""The sources of ``maildrop import`` and ``compare``: one, or those of a CSV file."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class MaildropSource:
     """
     An account here and its source: a path, or the URL of a POP3 server.
 
-    ``uidls`` is a table of doveadm's, ``password`` that at the server; "" if the file has none.
-    ``at`` is FILE:LINE, "" for the one of the command line.
+    ``uidls`` is the path of a table of doveadm, ``password`` the one at the server; both may be "".
+    ``at`` is FILE:LINE, or "" for the command line.
     """
 
     address: Address
@@ -39,7 +39,7 @@ class MaildropSource:
 
     @contextmanager
     def checked(self) -> Iterator[None]:
-        """A NotAServer within is a Refused, which says where it stands."""
+        """Raise Refused, with the place of this source, for a NotAServer within."""
         try:
             yield
         except NotAServer as why:
@@ -50,9 +50,9 @@ def sources(
     address: Address | None, source: str | None, path: str | None, words: str
 ) -> Iterator[MaildropSource]:
     """
-    The one of the command line, or those of the file.  Raises UsageError, Refused.
+    Yield the source of the command line, or those of the file.  Raises UsageError, Refused.
 
-    ``words`` are what the command calls the two.
+    ``words`` are the names of the two arguments, for the error.
     """
     if path is None:
         if address is None or source is None:

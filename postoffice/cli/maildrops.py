@@ -72,8 +72,8 @@ async def purge(
         drop = await named(plugins, settings, address)
         which = PurgeCriteria(older_than, larger_than, _quota(drop) if over_quota else None)
         with Progress("removing messages") as progress:
-            care = maintenance_of(plugins)
-            messages, octets = await care.purge(drop.name, which, dry_run, progress.at)
+            maintenance = maintenance_of(plugins)
+            messages, octets = await maintenance.purge(drop.name, which, dry_run, progress.at)
     data = {"maildrop": drop.name, "messages": messages, "octets": octets, "dry_run": dry_run}
     done = "would be removed" if dry_run else "removed"
     return Answer(data, [f"{drop.name}: {counted(messages, 'message')}, {sized(octets)}, {done}"])
@@ -115,12 +115,12 @@ async def undelete(
 
     async with _at_rest(context, settings, address) as plugins:
         name = (await named(plugins, settings, address)).name
-        care, back = maintenance_of(plugins), 0
-        kept = list(await care.vault_sessions(name))
+        maintenance, back = maintenance_of(plugins), 0
+        kept = list(await maintenance.vault_sessions(name))
         if session is not None or since is not None:
             wanted = (session or "", since or 0.0)
             if any(wanted[0] in ("", one.session) and one.time >= wanted[1] for one in kept):
-                back = await care.undelete(name, *wanted)
+                back = await maintenance.undelete(name, *wanted)
     if session is None and since is None:
         return _kept(name, kept)
     if not back:
@@ -161,17 +161,19 @@ async def verify(context: CommandContext, address: Address | None, repair: bool)
     """
     settings = context.settings()
     async with context.open(settings) as plugins:
-        care, found = maintenance_of(plugins), list[Finding]()
+        maintenance, found = maintenance_of(plugins), list[Finding]()
         drops, messages = await _to_verify(plugins, settings, address)
         if address is None:
             held = getattr(plugins.destination, "queue", None)
             if repair and IQueueRepair.providedBy(held):
                 found += await held.repair()
-            found += await care.strays()
+            found += await maintenance.strays()
         with Progress("reading messages") as progress:
             for drop in drops:
                 quota = drop.quota or settings.default_quota
-                found += await care.verify(drop.name, quota, repair, _each(progress, messages))
+                found += await maintenance.verify(
+                    drop.name, quota, repair, _each(progress, messages)
+                )
     count, ownerless = len(drops), [drop.name for drop in drops if drop.account is None]
     left = sum(not one.mended for one in found)
     lines = [f"{one.path}: {one.what}{' (mended)' if one.mended else ''}" for one in found]
@@ -185,7 +187,7 @@ async def verify(context: CommandContext, address: Address | None, repair: bool)
 async def _to_verify(
     plugins: Plugins, settings: Settings, address: Address | None
 ) -> tuple[list[OwnedMaildrop], int]:
-    """Return the maildrops to check, and about how many messages they have; 0 if verify counts."""
+    """Return the maildrops to check, and about how many messages they have (0: unknown)."""
     if address is not None:
         return [await named(plugins, settings, address)], 0
     with Progress("looking at maildrops") as progress:

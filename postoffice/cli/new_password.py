@@ -46,7 +46,7 @@ class Password:
 
     @property
     def data(self) -> dict[str, str]:
-        """What belongs into the command's answer: a generated password."""
+        """The generated password, for the command's answer."""
         return {"generated_password": self.octets.decode()} if self.generated else {}
 
     @property
@@ -116,7 +116,7 @@ def ask_password(
 
 
 def first_line() -> bytes:
-    """Return what standard input has, without the end of its line: a password, or its hash."""
+    """Return the standard input without its line end: a password, or its hash."""
     return sys.stdin.buffer.read(64 << 10).removesuffix(b"\n").removesuffix(b"\r")
 
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 #: Octets of the longest password that a file or standard input may have.
 PASSWORD_MAXIMUM = 4096
-#: What stands for the user in --master.
+#: The word in --master that stands for the user.
 USER = "user"
 
 
@@ -29,7 +29,7 @@ def is_url(source: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class OldServerOptions:
-    """What the options of ``old_server_options`` say."""
+    """The values of the options of ``old_server_options``."""
 
     password_file: str | None
     password_stdin: bool
@@ -38,7 +38,7 @@ class OldServerOptions:
     ca: str | None
 
     def password(self) -> str:
-        """The password that the options give, or "".  Raises UsageError, Refused."""
+        """Return the password that the options give, or "".  Raises UsageError, Refused."""
         if self.password_file is not None and self.password_stdin:
             raise click.UsageError("--password-file and --password-stdin exclude one another")
         if self.password_stdin:
@@ -52,7 +52,7 @@ class OldServerOptions:
             raise Refused(f"reading {self.password_file} failed: {error.strerror}") from error
 
     def account(self, url: str, address: str, password: str) -> OldAccount:
-        """The account of a URL; without a user in it, ``address`` logs in.  Raises NotAServer."""
+        """Return the account of a URL; its default user is ``address``.  Raises NotAServer."""
         where = POP3URL.parse(url)
         login = where.user or address
         if self.master is not None:

@@ -1,4 +1,4 @@
-"""What check-config finds about old servers, from which users move (``kind: pop3``)."""
+"""The warnings of check-config about old servers, from which users move (``kind: pop3``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from postoffice.protocol.sasl import PLAINTEXT
 
 
 async def old_servers(plugins: Plugins, settings: Settings) -> list[str]:
-    """Return warnings: who can make no first login, and why."""
+    """Return warnings about first logins that cannot succeed."""
     found = []
     for chosen, directory in zip(settings.accounts, plugins.directories, strict=True):
         if not IFirstLogins.providedBy(directory):
@@ -41,7 +41,7 @@ async def _is_written(plugins: Plugins, domain: str) -> bool:
 
 
 def _unfit(settings: Settings) -> list[str]:
-    """Return a warning for each listener that offers what no first login can be made with."""
+    """Return a warning for each listener with mechanisms that do not work for first logins."""
     return [
         f"{service} offers {', '.join(unfit)}: a mail program that uses it cannot make the first "
         "login of a user who moves; until then offer PLAIN and LOGIN only (mechanisms:)"

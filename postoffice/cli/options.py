@@ -24,5 +24,5 @@ def shared_options(function: Callable[..., object]) -> Callable[..., object]:
 def with_options(
     function: Callable[..., T], *options: Callable[[Callable[..., T]], Callable[..., T]]
 ) -> Callable[..., T]:
-    """Return the function with these options, the first of which is the first in the help."""
+    """Return the function with these options, in the order in which the help shows them."""
     return functools.reduce(lambda inner, option: option(inner), reversed(options), function)

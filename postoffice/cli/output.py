@@ -43,7 +43,7 @@ def reason(error: Exception) -> str:
 def problem_lines(
     name: str, kind: str, whys: Sequence[str], what: str, most: int = PROBLEMS
 ) -> Iterator[str]:
-    """Yield the first ``most`` problems of a maildrop, and how many more there are ``what``."""
+    """Yield the first ``most`` problems of a maildrop, and how many more messages have one."""
     yield from (f"{name}: {kind}: {why}" for why in whys[:most])
     if len(whys) > most:
         yield f"{name}: and {len(whys) - most} more that {what}"
@@ -106,7 +106,7 @@ def table(rows: Sequence[Sequence[str]], least: Sequence[int] = ()) -> list[str]
 
 
 def widths_of(rows: Sequence[Sequence[str]], least: Sequence[int] = ()) -> list[int]:
-    """Return how wide the columns of a table are, and at least."""
+    """Return the widths of the columns of a table, which are at least ``least``."""
     found = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return [max(pair) for pair in zip_longest(found, least, fillvalue=0)]
 

@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from postoffice.cli.command import CommandContext
-from postoffice.cli.completion import Ask, known
+from postoffice.cli.completion import Ask, completions
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.address import Address, normal_domain
 from postoffice.model.config_values import read_duration
@@ -52,7 +52,7 @@ class Parameter(click.ParamType):  # type: ignore[type-arg]
         if self._complete is None:
             return []
         config = ctx.params.get("config") or ctx.find_root().params.get("config")
-        return known(
+        return completions(
             CommandContext(config, cast(IReactor, None)).settings, self._complete, incomplete
         )
 

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """What the options of ``live_options`` say."""
+    """The values of the options of ``live_options``."""
 
     old: OldServerOptions
     how: ImportOptions
@@ -51,7 +51,7 @@ class LiveOptions:
 
     @classmethod
     def read(cls, *, age_real: bool, dry: bool, values: dict[str, Any]) -> Self:
-        """Take them from a command's arguments, which also name ``OldServerOptions``."""
+        """Take them from a command's arguments; the others are those of ``OldServerOptions``."""
         dates, patience = values.pop("dates"), values.pop("patience")
         parallel, watch = values.pop("parallel"), values.pop("watch")
         delete = values.pop("delete_after_verify")
@@ -105,7 +105,7 @@ def parallel_options(function: Callable[..., T]) -> Callable[..., T]:
 
 @dataclass
 class LiveImport:
-    """One account of the import, and what became of it."""
+    """One account of an import from a POP3 server, with its result or error."""
 
     address: str
     source: str
@@ -124,7 +124,7 @@ class LiveImport:
 def live_import(
     options: LiveOptions, address: Address, source: str, password: str
 ) -> LiveImport | None:
-    """The import from a POP3 server; None for another source.  Raises NotAServer."""
+    """Return the import from a POP3 server; None for another source.  Raises NotAServer."""
     if not is_url(source):
         return None
     name = address.normal
@@ -140,7 +140,7 @@ async def run(
     *,
     gone: bool = False,
 ) -> None:
-    """Import all, several at once, and with --watch again and again; each has its own failures."""
+    """Import all, several at once, and with --watch again and again; each keeps its own error."""
     store = plugins.store
     if not IMaildropIntake.providedBy(store):
         raise Refused("a store of this kind does not support this command")
@@ -224,7 +224,7 @@ def _pass(
 def _import_each(
     store: IMaildropIntake, group: Sequence[LiveImport], options: LiveOptions, stop: Stop
 ) -> None:
-    """Import into one maildrop, from one server after another: each needs its lock."""
+    """Import into one maildrop, from one server after another: each import locks it."""
     for one in group:
         _import(store, one, options, stop)
 
@@ -254,7 +254,7 @@ def _import(store: IMaildropIntake, one: LiveImport, options: LiveOptions, stop:
 
 
 def _add(whole: LiveResult, more: LiveResult) -> None:
-    """Add a pass to the sums; what is left, and the warnings, are those of the last pass."""
+    """Add the counts of a pass; replace what is left, and the warnings, by those of the pass."""
     whole.messages += more.messages
     whole.octets += more.octets
     whole.there = more.there
@@ -280,7 +280,7 @@ def lines(one: LiveImport, *, dry: bool) -> Iterator[str]:
 
 
 def data(one: LiveImport) -> dict[str, object]:
-    """The same for --json."""
+    """Return the result of an import for --json."""
     result = asdict(one.result)
     del result["listed"], result["doubtful"]
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,7 +15,7 @@ from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.options import with_options
 from postoffice.cli.output import counted, iso, lasting, moment, sized, table
 from postoffice.cli.parameters import ADDRESS, Parameter
-from postoffice.cli.sessions import NotRunning, ask
+from postoffice.cli.sessions import NotRunning, ask_daemon
 from postoffice.daemon import privileges
 from postoffice.interfaces import IMailQueue, IQueueStore
 from postoffice.model.address import Address, normal_domain
@@ -32,7 +33,7 @@ LINES = 1000
 
 T = TypeVar("T")
 
-#: A domain of others.
+#: A domain, ours or not.
 ANY_DOMAIN = Parameter("domain", normal_domain)
 AGE = Parameter("duration", read_duration)
 
@@ -43,9 +44,28 @@ def queue() -> None:
 
 
 def selecting(function: Callable[..., T]) -> Callable[..., T]:
-    """Add the arguments and options that select messages."""
+    """Add the arguments and options that select messages: the function gets ``selection``."""
+
+    @functools.wraps(function)
+    def run(
+        *args: object,
+        ids: tuple[str, ...],
+        to: str | None,
+        sender: str | None,
+        login: str | None,
+        state: str | None,
+        older: float | None,
+        **rest: object,
+    ) -> T:
+        before = time.time() - older if older else 0.0
+        selection = Selection(
+            ids=ids, to=to or "", sender=sender or "", login=login or "", state=state or "",
+            before=before,
+        )  # fmt: skip
+        return function(*args, selection=selection, **rest)
+
     return with_options(
-        function,
+        run,
         click.argument("ids", metavar="[ID]...", nargs=-1),
         click.option("--to", metavar="WHO", help="To this address or domain."),
         click.option("--from", "sender", metavar="WHO", help='From this address or domain; "<>".'),
@@ -55,27 +75,9 @@ def selecting(function: Callable[..., T]) -> Callable[..., T]:
     )
 
 
-def selection_of(
-    ids: Sequence[str],
-    to: str | None,
-    sender: str | None,
-    login: str | None,
-    state: str | None,
-    older: float | None,
-) -> Selection:
-    return Selection(
-        ids=tuple(ids),
-        to=to or "",
-        sender=sender or "",
-        login=login or "",
-        state=state or "",
-        before=time.time() - older if older else 0.0,
-    )
-
-
 @asynccontextmanager
 async def queue_of(context: CommandContext) -> AsyncIterator[tuple[IMailQueue, QueueDB]]:
-    """The queue of the store, and its open database."""
+    """Provide the queue of the store, and its open database."""
     settings = context.settings()
     async with context.open(settings) as plugins:
         if not IQueueStore.providedBy(plugins.destination):
@@ -88,11 +90,11 @@ async def _rows(
     context: CommandContext, selection: Selection, most: int | None = None
 ) -> tuple[list[Row], int]:
     """
-    At most so many of the rows that fit, and how many messages do.
+    Return at most ``most`` of the selected rows, and how many messages are selected.
 
-    The daemon, or else this command, first writes what the database lacks.
+    The daemon, or else this command, first writes the rows that the database lacks.
     """
-    if _running(context):
+    if _daemon_sends(context):
         settings = context.settings()
         privileges.become(settings.user, settings.state)
         with QueueDB(os.path.join(settings.state, QUEUE)).opened() as db:
@@ -108,7 +110,7 @@ def ask_sender(context: CommandContext, do: str, **question: object) -> list[dic
 
     Raises NotRunning if none does, and Refused with what it says if it refuses.
     """
-    found = ask(context, {"command": "queue", "do": do, **question}, PATIENCE)
+    found = ask_daemon(context, {"command": "queue", "do": do, **question}, PATIENCE)
     failed = next((line for line in found if "failed" in line), None)
     if failed is None:
         return found
@@ -118,8 +120,8 @@ def ask_sender(context: CommandContext, do: str, **question: object) -> list[dic
     raise Refused(" ".join(filter(None, words)))
 
 
-def _running(context: CommandContext) -> bool:
-    """Whether a daemon sends; then its database is complete."""
+def _daemon_sends(context: CommandContext) -> bool:
+    """Whether a daemon sends; its database is complete then."""
     try:
         ask_sender(context, "note")
     except NotRunning:
@@ -128,7 +130,7 @@ def _running(context: CommandContext) -> bool:
 
 
 async def recover(context: CommandContext, held: IMailQueue, db: QueueDB) -> None:
-    """Write rows of messages that no daemon has looked at yet."""
+    """Write the rows of messages that the database lacks."""
     rows = PendingRows(db, context.executor)
     new = await rows.run(db.recover, await held.names())
     for start in range(0, len(new), PAGE):
@@ -145,7 +147,7 @@ async def recover(context: CommandContext, held: IMailQueue, db: QueueDB) -> Non
     "--limit", type=click.IntRange(1), default=LINES, show_default=True,
     help="The most lines; the total counts all messages that fit.",
 )  # fmt: skip
-async def list_queue(context: CommandContext, limit: int, **which: Any) -> Answer:
+async def list_queue(context: CommandContext, selection: Selection, limit: int) -> Answer:
     """
     List the messages that wait, the oldest first.
 
@@ -157,7 +159,7 @@ async def list_queue(context: CommandContext, limit: int, **which: Any) -> Answe
     With --json: messages: each with id, sender, login, recipients, octets, state, came, next,
     expires, attempts, reply, via, held; and total.
     """
-    found, many = await _rows(context, selection_of(**which), limit)
+    found, many = await _rows(context, selection, limit)
     rows = [("ID", "STATE", "AGE", "SIZE", "FROM", "TO", "LAST REPLY")]
     now = time.time()
     rows += [

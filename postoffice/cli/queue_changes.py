@@ -20,7 +20,6 @@ from postoffice.cli.queue import (
     queue_of,
     recover,
     selecting,
-    selection_of,
     some_of,
 )
 from postoffice.cli.sessions import NotRunning
@@ -32,18 +31,16 @@ from postoffice.queue.selection import Selection
 
 #: Ids of messages in one question.
 IDS = 100
-#: What changes messages where no daemon runs.
+#: What changes messages if no daemon runs.
 Offline = Callable[[QueueAdmin, Selection], Awaitable[list[Row]]]
 
 
-def _needs(which: Mapping[str, Any], everything: bool, doing: str) -> Selection:
-    """The selection of a command that changes something; it must be given, or --all."""
-    selection = selection_of(**which)
+def _check_selection(selection: Selection, everything: bool, doing: str) -> None:
+    """Raises UsageError unless messages are selected, or all by --all; asks before it does all."""
     if everything == (selection != Selection()):
         raise click.UsageError("give IDs or options that select messages, or --all alone")
     if everything and on_a_terminal():
         click.confirm(f"{doing} all messages that wait?", err=True, abort=True)
-    return selection
 
 
 async def _change(
@@ -54,7 +51,7 @@ async def _change(
     done: str,
     **more: object,
 ) -> Answer:
-    """Let the daemon change messages; where none runs, change them here."""
+    """Let the daemon change messages; if none runs, change them here."""
     changed: list[tuple[str, list[str]]] = []
     try:
         with Progress(f"{do} messages") as progress:
@@ -97,7 +94,7 @@ def _answers(
 
 
 def _parts(selection: Selection) -> Iterable[Selection]:
-    """The selection in parts that fit into a question."""
+    """Return the selection in parts that fit into one question."""
     ids = selection.ids
     if not ids:
         return [selection]
@@ -110,7 +107,7 @@ EVERYTHING = click.option("--all", "everything", is_flag=True, help="All message
 @command("retry", queue)
 @selecting
 @EVERYTHING
-async def retry(context: CommandContext, everything: bool, **which: Any) -> Answer:
+async def retry(context: CommandContext, selection: Selection, everything: bool) -> Answer:
     """
     Try messages again at once.
 
@@ -119,7 +116,7 @@ async def retry(context: CommandContext, everything: bool, **which: Any) -> Answ
 
     With --json: messages: each with id and recipients; and changed, how many.
     """
-    selection = _needs(which, everything, "Retry")
+    _check_selection(selection, everything, "Retry")
     return await _change(context, "retry", selection, QueueAdmin.retry, "is tried again")
 
 
@@ -127,7 +124,9 @@ async def retry(context: CommandContext, everything: bool, **which: Any) -> Answ
 @selecting
 @EVERYTHING
 @click.option("--why", metavar="TEXT", help="The reason, which the list shows.")
-async def hold(context: CommandContext, everything: bool, why: str | None, **which: Any) -> Answer:
+async def hold(
+    context: CommandContext, selection: Selection, everything: bool, why: str | None
+) -> Answer:
     """
     Do not send messages until they are released.
 
@@ -135,7 +134,7 @@ async def hold(context: CommandContext, everything: bool, why: str | None, **whi
 
     With --json: messages: each with id and recipients; and changed, how many.
     """
-    selection = _needs(which, everything, "Hold")
+    _check_selection(selection, everything, "Hold")
     reason = why or "by an administrator"
 
     def offline(admin: QueueAdmin, those: Selection) -> Awaitable[list[Row]]:
@@ -147,20 +146,20 @@ async def hold(context: CommandContext, everything: bool, why: str | None, **whi
 @command("release", queue)
 @selecting
 @EVERYTHING
-async def release(context: CommandContext, everything: bool, **which: Any) -> Answer:
+async def release(context: CommandContext, selection: Selection, everything: bool) -> Answer:
     """
     Send messages that are held.
 
     With --json: messages: each with id and recipients; and changed, how many.
     """
-    selection = _needs(which, everything, "Release")
+    _check_selection(selection, everything, "Release")
     return await _change(context, "release", selection, QueueAdmin.release, "is released")
 
 
 @command("remove", queue)
 @selecting
 @EVERYTHING
-async def remove(context: CommandContext, everything: bool, **which: Any) -> Answer:
+async def remove(context: CommandContext, selection: Selection, everything: bool) -> Answer:
     """
     Remove messages; their senders are not told.
 
@@ -168,12 +167,12 @@ async def remove(context: CommandContext, everything: bool, **which: Any) -> Ans
 
     With --json: messages: each with id and recipients; and changed, how many.
     """
-    selection = _needs(which, everything, "Remove")
+    _check_selection(selection, everything, "Remove")
     return await _change(context, "remove", selection, _remove_all, "is removed")
 
 
 async def _remove_all(admin: QueueAdmin, selection: Selection) -> list[Row]:
-    """Remove messages where no daemon runs, in portions."""
+    """Remove messages in portions; no daemon runs."""
     removed: list[Row] = []
     while True:
         portion, after = await admin.portion(selection)
@@ -186,7 +185,7 @@ async def _remove_all(admin: QueueAdmin, selection: Selection) -> list[Row]:
 @command("bounce", queue)
 @selecting
 @EVERYTHING
-async def bounce(context: CommandContext, everything: bool, **which: Any) -> Answer:
+async def bounce(context: CommandContext, selection: Selection, everything: bool) -> Answer:
     """
     Return messages to their senders.
 
@@ -194,7 +193,7 @@ async def bounce(context: CommandContext, everything: bool, **which: Any) -> Ans
 
     With --json: messages: each with id and recipients; and changed, how many.
     """
-    selection = _needs(which, everything, "Return")
+    _check_selection(selection, everything, "Return")
     return await _change(context, "bounce", selection, None, "is returned to its sender")
 
 
@@ -241,7 +240,7 @@ async def resume(context: CommandContext, domain: str | None, everything: bool) 
 
 
 async def _pausing(context: CommandContext, do: str, domain: str) -> bool:
-    """Pause or resume; where no daemon sends, in its database.  False: it was not paused."""
+    """Pause or resume, in the database if no daemon sends; False if it was not paused."""
     try:
         answer = ask_sender(context, do, domain=domain)
         return bool(not answer or answer[0]["resumed"])

@@ -1,4 +1,4 @@
-"""``postoffice quickstart``: a post office for a domain, from one address."""
+"""``postoffice quickstart``: sets up a post office for the domain of one address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from postoffice.cli import systemd_unit
 from postoffice.cli.command import Answer, CommandContext, Refused, command
 from postoffice.cli.completion import nothing
 from postoffice.cli.doctor import examine, print_findings
-from postoffice.cli.init import own_name
+from postoffice.cli.init import machine_name
 from postoffice.cli.installation import CERTBOT, FOLDER, STATE, USER, Installation, Wishes
 from postoffice.cli.new_password import Password
 from postoffice.cli.output import say, table
@@ -41,7 +41,7 @@ _FOR_CLIENTS = {
 @click.option(
     "--hostname",
     type=DOMAIN,
-    help="The host name for the mail system; default: the machine's, or mail. and the domain.",
+    help="The host name for the mail system; default: the machine's, or mail.DOMAIN.",
 )
 @click.option("--direct", is_flag=True, help="Send mail to other domains directly, and sign it.")
 @click.option(
@@ -82,7 +82,7 @@ async def quickstart(
     units: str | None,
 ) -> Answer:
     """
-    Set up a post office from an ADDRESS: its domain, and it.
+    Set up a post office for ADDRESS and its domain.
 
     This makes what is missing: the daemon's user, a configuration, a certificate (the one
     of certbot, if there is one, else a self-signed one), the account with a password that
@@ -131,7 +131,7 @@ def _wishes(
     user: str | None,
     certificates: str,
 ) -> Wishes:
-    """Complete what was asked for with what this machine says.  Raises UsageError."""
+    """Complete the options with the defaults of this machine.  Raises UsageError."""
     root = privileges.is_root()
     domain = address.normal.rpartition("@")[2]
     if domain.startswith("["):
@@ -155,7 +155,7 @@ def _wishes(
 
 def _host(domain: str) -> str:
     """Return the machine's name, if it can be one in the DNS; else the usual name."""
-    name = own_name()
+    name = machine_name()
     last = name.rpartition(".")[2]
     if "." not in name or last in ("localdomain", "local", "internal", "lan", "home", "arpa"):
         return f"mail.{domain}"
@@ -272,7 +272,7 @@ def _settings_table(programs: Iterable[Mapping[str, object]], address: str) -> l
 
 
 def _zone(records: Iterable[DNSRecord]) -> list[str]:
-    """The lines of a zone file: those that are needed, and the others."""
+    """Return the lines of a zone file: the records that are needed, then the others."""
     every = list(records)
     needed = [one.line for one in every if one.needed]
     return [*needed, "; not needed, but useful:", *(one.line for one in every if not one.needed)]

@@ -34,7 +34,7 @@ def _size(text: str) -> int:
     except ValueError:
         raise ValueError(f"{text!r} is not {SIZE.expects}") from None
     if octets > MOST:
-        raise ValueError(f"{text!r} is more than there can be")
+        raise ValueError(f"{text!r} is more than a quota can be")
     return octets
 
 
@@ -139,7 +139,7 @@ def limits(quota: Quota) -> str:
 async def over_quota(
     plugins: Plugins, drop: OwnedMaildrop, messages: int = 0, octets: int = 0
 ) -> list[str]:
-    """A warning if a maildrop, with so much more in it, is over its quota."""
+    """Return a warning if a maildrop, with so much more in it, is over its quota."""
     if drop.quota is None:
         return []
     has_messages, has_octets = await plugins.store.count(drop.name)
@@ -214,7 +214,7 @@ async def quotas_of_accounts(
     """
     Return the quota of each of these accounts, of a directory of any kind.
 
-    ``domains`` keeps those of their domains.
+    ``domains`` caches the quotas of their domains.
     """
     names = [one.address for one in accounts]
     if not IAccountRegister.providedBy(directory):

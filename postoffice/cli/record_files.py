@@ -49,10 +49,10 @@ def read(
     file: BinaryIO, form: str, columns: Sequence[str], step: Callable[[int], None]
 ) -> Iterator[Record | BadRecord]:
     """
-    Yield what each line has, or why it cannot be used.
+    Yield the record of each line, or why the line cannot be used.
 
-    ``columns`` are all that are known; the first must be given.  ``step`` is called with how many
-    octets were read.  Raises Unreadable.
+    ``columns`` are all known ones; a file must have the first.  ``step`` is called with the number
+    of octets that were read.  Raises Unreadable.
     """
     lines = _Lines(file, step)
     yield from (_read_csv if form == CSV else _read_json)(lines, columns)

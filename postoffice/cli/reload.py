@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from postoffice.cli.command import Answer, CommandContext, Refused, command
-from postoffice.cli.sessions import NotRunning, ask
+from postoffice.cli.sessions import NotRunning, ask_daemon
 from postoffice.config.source import ConfigurationError, Problem
 
 #: Seconds that a reload may take: a policy may have to wait for something when it starts.
@@ -25,7 +25,7 @@ def reload(context: CommandContext) -> Answer:
     with its service and address) and warnings.
     """
     try:
-        (done,) = ask(context, {"command": "reload"}, PATIENCE)
+        (done,) = ask_daemon(context, {"command": "reload"}, PATIENCE)
     except NotRunning as failure:
         raise NotRunning(f"{failure} (if `state` was changed, restart the daemon)") from failure
     if "problems" in done:

@@ -13,7 +13,7 @@ from postoffice.cli.command import Answer, CommandContext, command
 from postoffice.cli.output import counted, table
 
 DAY = 86400.0
-#: What an administrator could turn off, its name for --json, and which logins use it.
+#: What an administrator could turn off: for people, for --json, and which logins use it.
 OLD: tuple[tuple[str, str, Callable[[LoginMethod], bool]], ...] = (
     ("plaintext", "plaintext", lambda login_method: not login_method.tls),
     ("TLS 1.2", "tls_1_2", lambda login_method: login_method.tls == "TLSv1.2"),
@@ -54,13 +54,8 @@ async def logins(context: CommandContext, days: int) -> Answer:
     for name, key, uses in OLD:
         found = [one for one in used if uses(one[0])]
         data[key] = [
-            {
-                "account": login_method.account,
-                "device": login_method.device,
-                **(login_data(one) or {}),
-            }
+            {"account": one[0].account, "device": one[0].device, **(login_data(one) or {})}
             for one in found
-            for login_method in one[:1]
         ]
         rows += [(name, one[0].account, one[0].device, *login_cells(one)) for one in found]
     nobody = f"nobody has used plaintext, TLS 1.2 or APOP within {counted(days, 'day')}"

@@ -33,7 +33,7 @@ def list_sessions(context: CommandContext) -> Answer:
     With --json: sessions: each with id, service, account, client, tls, since, doing
     (handshake, waiting, working, sending or idle).
     """
-    found = sorted(ask(context, {"command": "sessions"}), key=lambda one: str(one["since"]))
+    found = sorted(ask_daemon(context, {"command": "sessions"}), key=lambda one: str(one["since"]))
     rows = [("SERVICE", "ACCOUNT", "CLIENT", "TLS", "SINCE", "DOING")]
     rows += [
         (
@@ -63,15 +63,15 @@ def end(context: CommandContext, address: Address) -> Answer:
 
     With --json: account, ended (how many sessions).
     """
-    found = ask(context, {"command": "end", "account": address.normal})
+    found = ask_daemon(context, {"command": "end", "account": address.normal})
     data = {"account": address.normal, "ended": len(found)}
     return Answer(data, [f"{counted(len(found), 'session')} of {address.normal} ended"])
 
 
 def end_all(context: CommandContext, name: str, done: str) -> int:
-    """End the sessions of an account after ``done``; return how many.  Raises Refused."""
+    """End the sessions of an account; return how many.  ``done`` is for the text of Refused."""
     try:
-        return len(ask(context, {"command": "end", "account": name}))
+        return len(ask_daemon(context, {"command": "end", "account": name}))
     except NotRunning:
         return 0
     except Refused as failure:
@@ -80,7 +80,7 @@ def end_all(context: CommandContext, name: str, done: str) -> int:
         ) from failure
 
 
-def ask(
+def ask_daemon(
     context: CommandContext, question: Mapping[str, object], patience: float = PATIENCE
 ) -> list[dict[str, Any]]:
     """Return the daemon's answer, within ``patience`` seconds.  Raises Refused."""

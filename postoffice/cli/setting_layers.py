@@ -20,7 +20,7 @@ Settable = TypeVar("Settable", bound=Layer)
 
 
 def effective(values: Iterable[str], **layers: Settable) -> tuple[Settable, dict[str, str]]:
-    """Take each value from the first layer that sets it; return them, and where each is set."""
+    """Return the settings, each from the first layer that sets it, and the name of that layer."""
     sources = {
         value: next(name for name, one in layers.items() if getattr(one, value) is not None)
         for value in values

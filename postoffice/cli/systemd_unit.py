@@ -11,10 +11,11 @@ from postoffice.cli.command import Refused
 from postoffice.daemon import new_files
 
 NAME = "postoffice.service"
-#: Where an administrator's units are, and what is there while systemd runs the machine.
+#: The folder of an administrator's units.
 UNITS = "/etc/systemd/system"
-#: Where packages put theirs.
+#: The folders of the units of packages.
 OF_PACKAGES = ("/usr/lib/systemd/system", "/lib/systemd/system")
+#: This folder exists while systemd runs the machine.
 RUNNING = "/run/systemd/system"
 #: Folders that the unit hides from the daemon (ProtectHome=, PrivateTmp=).
 HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")

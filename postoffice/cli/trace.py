@@ -52,7 +52,7 @@ def trace(
     most: int,
 ) -> Answer:
     """
-    Tell the story of a message or session, and where it is now.
+    Tell the story of a message or session, up to now.
 
     What to look for is an id of the log (it is also in the Received field, and in the
     reply that accepted the message), a sender, recipient or account, a Message-ID, or a
@@ -76,7 +76,7 @@ def trace(
     waiting = _waiting(context, found.stories)
     lines: list[str] = []
     for story in found.stories:
-        lines += ["", *_told(story, waiting)] if lines else _told(story, waiting)
+        lines += ["", *_story_lines(story, waiting)] if lines else _story_lines(story, waiting)
     if found.more:
         lines += ["", f"There is more: narrow it by --since and --until, or by --most {most * 2}."]
     stories = [_as_object(story, waiting) for story in found.stories]
@@ -84,7 +84,7 @@ def trace(
 
 
 def _source(logs: tuple[str, ...], journal: bool, unit: str) -> LogSource:
-    """The log that is given, or else the first that is there.  Raises Refused."""
+    """Return the log that is given, or else the first that exists.  Raises Refused."""
     if logs:
         return LogFiles(logs)
     if journal:
@@ -98,7 +98,7 @@ def _source(logs: tuple[str, ...], journal: bool, unit: str) -> LogSource:
 
 
 def _waiting(context: CommandContext, stories: list[Story]) -> dict[str, list[Row]]:
-    """The rows of the queue of messages that wait there, by id; none if there is no queue."""
+    """Return the rows of messages that wait in the queue, by id; none if there is no queue."""
     ids = [
         story.id for story in stories if any(one.state == "queued" for one in whereabouts(story))
     ]
@@ -114,7 +114,7 @@ def _waiting(context: CommandContext, stories: list[Story]) -> dict[str, list[Ro
     return rows
 
 
-#: What a message waits for that has no time for its next attempt.
+#: What a message without a time for its next attempt waits for.
 _WAITS = {
     ACTIVE: "; it is being sent",
     PARKED: "; its server is unreachable",
@@ -123,7 +123,7 @@ _WAITS = {
 
 
 def _next_try(where: Whereabouts, rows: list[Row]) -> tuple[float | None, str]:
-    """When a recipient in the queue is tried next (Unix time), and it in words."""
+    """Return when a recipient in the queue is tried next (Unix time), and that in words."""
     if where.state != "queued":
         return None, ""
     for row in rows:
@@ -136,8 +136,8 @@ def _next_try(where: Whereabouts, rows: list[Row]) -> tuple[float | None, str]:
     return None, ""
 
 
-def _told(story: Story, waiting: Mapping[str, list[Row]]) -> list[str]:
-    """A story in lines for people."""
+def _story_lines(story: Story, waiting: Mapping[str, list[Row]]) -> list[str]:
+    """Return a story in lines for people."""
     lines = [f"{'Message' if story.is_message else 'Session'} {story.id}"]
     day = ""
     for line in story.lines:

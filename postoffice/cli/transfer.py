@@ -160,7 +160,7 @@ def _created(path: str) -> Iterator[BinaryIO]:
 def _size(file: BinaryIO) -> int | None:
     try:
         return os.fstat(file.fileno()).st_size or None
-    except OSError:  # no file, such as a test's standard input
+    except OSError:  # not a file, such as the standard input of a test
         return None
 
 

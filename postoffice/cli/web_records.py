@@ -1,4 +1,4 @@
-"""What the web page knows of accounts, where the command changes those."""
+"""Keeps the database of the web page up to date when the command changes an account."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from postoffice.web.web_db import WEB_DB, WebDB
 
 def rename_web(settings: Settings, account: str, new: str = "") -> None:
     """
-    An account has a new name, or is gone: its rights and links on the web page go with it.
+    Give the rights and links of an account on the web page to another name, or remove them.
 
-    Nobody who gets the same name later inherits them.  A database that is not there is not made.
-    Raises TemporaryFailure, StartupError.
+    So a later account of the old name does not get them.  A missing database is not made.  Raises
+    TemporaryFailure, StartupError.
     """
     _ask(settings, lambda web_db: web_db.rename(account, new))
 
 
 def forget_web_links(settings: Settings, account: str) -> None:
     """
-    An account has a new password: links that were made before are worth nothing.
+    Remove the one-time links of an account that has a new password.
 
     Raises TemporaryFailure, StartupError.
     """

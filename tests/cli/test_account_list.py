@@ -10,7 +10,7 @@ import pytest
 from postoffice.accounts.login_db import LoginDB
 from postoffice.accounts.login_history import LoginHistory, LoginMethod
 from postoffice.cli import account_list, list_output
-from postoffice.cli.account_list import Use
+from postoffice.cli.account_list import Usage
 from postoffice.model.address import Quota
 from postoffice.model.errors import TemporaryFailure
 from postoffice.store.maildir_store import MaildirStore
@@ -92,7 +92,7 @@ def test_the_use_of_a_renamed_account_is_that_of_its_maildrop(people, office, ru
     ],
 )
 def test_the_percentage_is_of_what_is_nearer_to_its_end(held, quota, percent):
-    assert Use(*held, quota).percent == percent
+    assert Usage(*held, quota).percent == percent
 
 
 def test_the_maildrops_of_many_are_looked_at_only_where_that_is_asked_for(

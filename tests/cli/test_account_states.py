@@ -59,7 +59,7 @@ def test_the_sessions_of_who_is_disabled_end(joe, run, ask, monkeypatch):
     def finished(context):
         return context.ask(lambda plugins: plugins.register.find(JOE)).state
 
-    monkeypatch.setattr(sessions, "ask", daemon)
+    monkeypatch.setattr(sessions, "ask_daemon", daemon)
     said = run("account", "disable", JOE).stdout
     assert said == f"{JOE} is disabled\n2 sessions of {JOE} ended\n"
     assert asked == [({"command": "end", "account": JOE}, "disabled")]
@@ -72,7 +72,7 @@ def test_where_sessions_cannot_be_ended_it_is_said(joe, run, ask, monkeypatch):
     def daemon(context, question):
         raise Refused("asking the daemon failed")
 
-    monkeypatch.setattr(sessions, "ask", daemon)
+    monkeypatch.setattr(sessions, "ask_daemon", daemon)
     assert (
         f"{JOE} is disabled, but ending its sessions failed: asking the daemon failed; "
         f"postoffice session end {JOE}"
@@ -134,7 +134,7 @@ def test_setting_a_state_again_keeps_its_note_unless_there_is_a_new_reason(joe, 
     [("held", False), ("collect-only", False), ("receive-only", True), ("enabled", False)],
 )
 def test_sessions_end_where_a_state_allows_no_login(joe, ask, monkeypatch, state, ends):
-    monkeypatch.setattr(sessions, "ask", lambda context, question: [{"account": JOE}])
+    monkeypatch.setattr(sessions, "ask_daemon", lambda context, question: [{"account": JOE}])
     assert ask("account", "state", JOE, state)["ended"] == ends
 
 

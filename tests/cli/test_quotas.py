@@ -141,7 +141,7 @@ def test_of_each_value_the_first_counts_that_says_it():
     [
         (("--quota", "much"), "'much' is not a size (octets, or such as 50 MiB)"),
         (("--quota=-1",), "'-1' is not a size"),
-        (("--quota", "99999999999 TiB"), "is more than there can be"),
+        (("--quota", "99999999999 TiB"), "is more than a quota can be"),
         (("--quota-messages", "1 GiB"), "is not a number of messages"),
         (("--quota-messages=-1",), "'-1' is not a number of messages"),
         (("--quota-messages", str(1 << 63)), "is not a number of messages"),

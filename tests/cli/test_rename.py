@@ -127,7 +127,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(joe, run, ask, words, sai
 
 
 def test_the_sessions_of_the_old_name_end(joe, run, monkeypatch):
-    monkeypatch.setattr(sessions, "ask", lambda context, question: [question])
+    monkeypatch.setattr(sessions, "ask_daemon", lambda context, question: [question])
     assert f"1 session of {JOE} ended" in run("account", "rename", JOE, JIM).stdout
 
 

@@ -13,7 +13,7 @@ from zope.interface import Interface
 from postoffice.accounts import bulk_queries
 from postoffice.accounts.passwords import verify
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
-from postoffice.cli import import_groups, import_view, records
+from postoffice.cli import import_groups, import_view, record_files
 from postoffice.cli.record_files import LINE, BadRecord, Record, Unreadable, address_list, read
 from postoffice.model.app_password import AppPassword
 from postoffice.model.errors import TemporaryFailure
@@ -451,7 +451,9 @@ def test_only_so_many_errors_are_kept(run, office, monkeypatch):
 
 def test_records_are_read_one_by_one():
     columns = ["address", "targets"]
-    found = list(records.read(io.BytesIO(b"address\nx\n\ny,\n"), "csv", columns, lambda _: None))
+    found = list(
+        record_files.read(io.BytesIO(b"address\nx\n\ny,\n"), "csv", columns, lambda _: None)
+    )
     assert found[0] == Record(2, {"address": "x"})
     assert isinstance(found[1], BadRecord)
     assert found[1].line == 4
