@@ -111,5 +111,5 @@ def test_others_can_read_the_fields():
         ("::2", False),
     ],
 )
-def test_who_is_near(address, local):
+def test_local_clients(address, local):
     assert Client(address).local is local

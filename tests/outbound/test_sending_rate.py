@@ -77,5 +77,5 @@ def test_a_rate_in_words(rate, words):
     ("tried", "refused", "is_"),
     [(30, 7, True), (30, 6, False), (29, 29, False), (1000, 201, True), (1000, 200, False)],
 )
-def test_who_is_suspected(tried, refused, is_):
+def test_accounts_that_are_suspected(tried, refused, is_):
     assert suspect(tried, refused) is is_

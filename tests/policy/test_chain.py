@@ -163,7 +163,7 @@ def test_a_refusal_has_a_status_of_its_class(said, told, envelope):
 
 
 @pytest.mark.parametrize(("how", "said"), [("accept", None), ("defer", POLICY_LATER)])
-def test_who_has_no_answer_in_time_has_failed(how, said, envelope, logged):
+def test_a_policy_without_an_answer_in_time_has_failed(how, said, envelope, logged):
     clock, cancelled = Clock(), []
     silent = Says(Deferred(cancelled.append))
     asked = Deferred.fromCoroutine(

@@ -88,7 +88,7 @@ def test_a_list_that_does_not_let_us_ask_is_a_failure_and_no_listing(loop, resol
         loop.wait(lists(resolver, BAD).listed("8.8.4.6"))
 
 
-def test_who_goes_while_a_list_is_silent_leaves_the_question_to_others(loop, resolver):
+def test_a_client_that_leaves_while_a_list_is_silent_leaves_the_question_to_others(loop, resolver):
     found = lists(resolver, ("silent.example",))
     going = Deferred.fromCoroutine(found.listed("8.8.4.4"))
     staying = Deferred.fromCoroutine(found.listed("8.8.4.4"))

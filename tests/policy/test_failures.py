@@ -35,7 +35,7 @@ def test_no_answer_about_a_client_that_has_gone_is_no_fault_of_ours(lists, answe
     gc.collect()  # a failure that nobody took would be logged now
 
 
-def test_who_goes_while_a_list_is_silent_is_no_failure_of_the_list(lists):
+def test_a_client_that_leaves_while_a_list_is_silent_is_no_failure_of_the_list(lists):
     going = Deferred.fromCoroutine(lists.listed("8.8.4.4"))
     going.addErrback(lambda failure: failure.check(CancelledError))
     going.cancel()

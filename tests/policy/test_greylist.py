@@ -92,14 +92,14 @@ def test_a_bounce_waits_too(greylist, day, envelope, recipient):
     assert code(policy, envelope(sender=None), recipient()) is None
 
 
-def test_who_comes_back_too_late_begins_anew(greylist, day, envelope, recipient):
+def test_a_client_that_retries_too_late_begins_anew(greylist, day, envelope, recipient):
     policy = greylist()
     assert code(policy, envelope(), recipient()) == 451
     day.now += TERMS.window + 1
     assert code(policy, envelope(), recipient()) == 451
 
 
-def test_who_was_let_in_is_remembered_and_forgotten(greylist, day, envelope, recipient):
+def test_an_accepted_triplet_is_remembered_and_forgotten(greylist, day, envelope, recipient):
     policy = greylist()
     assert code(policy, envelope(), recipient()) == 451
     day.now += 300
@@ -120,7 +120,7 @@ def test_a_network_that_came_back_often_enough_waits_no_more(greylist, day, enve
 
 
 @pytest.mark.parametrize("client", ["127.0.0.1", ""])
-def test_who_never_waits(client, greylist, envelope, recipient):
+def test_clients_that_never_wait(client, greylist, envelope, recipient):
     policy = greylist()
     assert code(policy, envelope(client), recipient()) is None
     assert code(policy, envelope(login="joe@example.net"), recipient()) is None

@@ -63,7 +63,7 @@ def test_why_nobody_got_in_has_its_code_however_it_was_tried(how, question, fail
     assert said == IN, "and it may be tried again"
 
 
-def test_who_has_guessed_too_often_hears_so_in_his_language():
+def test_too_many_wrong_passwords_are_told_in_the_clients_language():
     guest = Guest(OPEN)
     guest.failures[Prove] = TooManyTries()
     guest.ask(b"USER joe")
@@ -83,7 +83,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("how", WRONG)
-def test_who_guesses_is_shown_out_however_he_does_it(how):
+def test_a_client_that_guesses_passwords_is_disconnected(how):
     guest = Guest(STAMPED, POP3Limits(logins=3))
     said = b""
     while not guest.session.closed:

@@ -236,7 +236,7 @@ def test_tls_begins_and_passwords_are_taken():
     assert guest.ask(b"AUTH PLAIN " + PLAIN) == IN
 
 
-def test_who_it_was_is_forgotten_when_tls_begins():
+def test_the_user_is_forgotten_when_tls_begins():
     guest = Guest(replace(OPEN, starttls=True))
     assert guest.ask(b"USER joe") == b"+OK\r\n"
     secured(guest)

@@ -286,7 +286,7 @@ def test_the_log_does_not_blame_the_command_before_for_too_many():
         b"host: x\nQUIT\r\n",
     ],
 )
-def test_who_speaks_another_protocol_is_shown_out(said):
+def test_a_client_of_another_protocol_is_disconnected(said):
     drop = Drop()
     assert drop.hear(said) == b"-ERR this is POP3, and nothing else; closing the connection\r\n"
     assert drop.session.closed

@@ -294,7 +294,7 @@ def test_why_a_token_is_refused_is_said_in_json(mechanism, complaint):
 
 
 @pytest.mark.parametrize("keys", [b"", b"auth=\1", b"auth=Basic eDp5\1", b"host=x\1auth=Bearer \1"])
-def test_who_shows_no_token_hears_why_it_is_refused(keys):
+def test_a_client_without_a_token_is_told_why_it_is_refused(keys):
     for mechanism, head in (("OAUTHBEARER", b"n,,\1"), ("XOAUTH2", b"user=tim\1")):
         assert b"status" in after(mechanism, head + keys + b"\1").octets
         with pytest.raises(Refused):

@@ -138,7 +138,7 @@ def test_the_proof_covers_every_word_of_the_dialogue():
 
 @settings(max_examples=25, deadline=None)
 @given(st.binary(min_size=1, max_size=40), st.binary(max_size=40), st.booleans())
-def test_whoever_has_the_password_comes_in_and_nobody_else(user, password, right):
+def test_only_the_right_password_logs_in(user, password, right):
     user, password = user.replace(b"\0", b"0"), prepared(password)
     keys = derive(password, b"salt", 2)
     client = ScramClient(user, password if right else password + b"!", b"nonce")
@@ -289,7 +289,7 @@ def test_a_bound_client_comes_in(name):
 
 
 @pytest.mark.parametrize("binding", [b"", b"e" * 31, b"E" * 32, b"s" * 32])
-def test_who_is_bound_to_another_channel_is_refused(binding):
+def test_a_client_that_is_bound_to_another_channel_is_refused(binding):
     """Somebody in the middle, with a channel to each side."""
     client = ScramClient(b"user", b"pencil", CLIENT_NONCE, b"p=tls-exporter,,", binding)
     server = Server(bound=True, plus=True)
@@ -306,7 +306,7 @@ def test_the_header_must_be_repeated_as_it_was(header):
         Server().claim(FIRST, b"c=" + b64encode(header) + b",r=" + NONCE + PROOF)
 
 
-def test_who_thinks_that_we_cannot_bind_although_we_offered_it_is_refused():
+def test_a_client_that_did_not_see_our_offer_of_plus_is_refused():
     """RFC 5802 §6: somebody in the middle has taken -PLUS out of our offer."""
     with pytest.raises(Refused):
         Server(plus=True).exchange.send(b"y,,n=user,r=abc")

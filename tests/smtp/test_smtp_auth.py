@@ -110,7 +110,7 @@ def test_scram_where_somebody_has_hidden_plus_is_refused(office):
     assert said == ["535 5.7.8"]
 
 
-def test_whoever_could_come_in_is_not_in_before_all_is_asked(office, plain):
+def test_a_login_is_complete_only_after_the_last_question(office, plain):
     client = office.greeted(**OPEN, answers={"Enter": TemporaryFailure("no room")})
     assert client.told(b"AUTH PLAIN " + plain() + b"\r\n") == ["454 4.7.0"]
     assert client.told(b"AUTH PLAIN " + plain() + b"\r\n") == ["454 4.7.0"], "and not 503"
@@ -277,7 +277,7 @@ def submission(office):
     return office.greeted(submission=True, **OPEN)
 
 
-def test_who_posts_has_logged_in(submission, plain):
+def test_submission_needs_a_login(submission, plain):
     assert submission.told(MAIL) == ["530 5.7.0"]
     assert submission.told(b"RCPT TO:<b@example.net>\r\nDATA\r\n") == ["503 5.5.1"] * 2
     assert submission.asked == []

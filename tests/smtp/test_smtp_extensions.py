@@ -140,7 +140,7 @@ def test_requiretls_can_be_promised_over_tls_only(office, encrypted, parameter, 
 @pytest.mark.parametrize(
     "parameter", [b"SIZE=1", b"BODY=7BIT", b"SMTPUTF8", b"AUTH=<>", b"REQUIRETLS"]
 )
-def test_who_said_helo_was_offered_nothing(office, parameter):
+def test_no_parameters_are_offered_after_helo(office, parameter):
     client = office(encrypted=True, **LOGIN)
     assert client.told(b"HELO pc\r\nMAIL FROM:<a@example.org> " + parameter + b"\r\n") == [
         "250",

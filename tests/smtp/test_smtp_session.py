@@ -406,7 +406,7 @@ def test_mail_without_a_greeting_is_judged_as_if_there_were_one_and_taken():
     ]
 
 
-def test_who_was_turned_away_for_its_name_does_not_come_in_without_one():
+def test_a_client_refused_for_its_name_is_not_accepted_without_one():
     office = Office()
     office.answers["Hello"] = reply.NOT_TRUSTED
     assert codes(office.hear(b"EHLO evil\r\nMAIL FROM:<>\r\nEHLO evil\r\n")) == [550, 503, 550]

@@ -55,7 +55,7 @@ def test_a_step_that_fails_is_told_and_the_next_one_comes(steps):
     assert len(steps.steps) == 2
 
 
-def test_who_stops_waits_for_the_step_and_there_is_no_other(steps):
+def test_a_stop_waits_for_the_step_and_there_is_no_other(steps):
     steps.clock.advance(10)
     stopped = steps.stop()
     assert not stopped

@@ -40,7 +40,7 @@ def test_those_who_ask_meanwhile_get_the_same(get, begun):
     assert "b" in get.shared
 
 
-def test_who_asks_afterwards_begins_again(get, begun):
+def test_a_later_request_begins_the_work_again(get, begun):
     get("a")
     begun[0].callback(1)
     again = get("a")
@@ -48,7 +48,7 @@ def test_who_asks_afterwards_begins_again(get, begun):
     assert again.result == 2
 
 
-def test_who_stops_waiting_leaves_the_work_to_the_others(get, begun):
+def test_a_cancelled_wait_leaves_the_work_to_the_others(get, begun):
     first, second = get("a"), get("a")
     first.addErrback(lambda why: why.type)
     first.cancel()

@@ -78,7 +78,7 @@ def test_what_is_given_back_can_be_spent_again_and_no_more(budget):
     assert spent(budget, "joe") == 3
 
 
-def test_who_is_forgotten_has_a_full_bucket(budget):
+def test_a_forgotten_key_has_a_full_bucket(budget):
     budget.spend("joe", 3)
     budget.forget("joe")
     budget.forget("nobody")

@@ -119,7 +119,7 @@ def test_what_is_no_error_is_not_slowed(office):
     assert Pause not in client.kinds
 
 
-def test_who_is_slowed_hears_nothing_meanwhile_and_then_all_in_order(office):
+def test_a_tarpitted_client_gets_all_replies_in_order_afterwards(office):
     session = office(limits={"errors": 1, "tarpit": 5}).session
     session.receive(b"X\r\nNOOP\r\n")
     assert session.next_question() == Pause(5)
@@ -187,7 +187,7 @@ def test_rset_does_not_make_endless_transactions(office):
     assert client.told((ENVELOPE + b"RSET\r\n") * 10)[-1] == "421 4.7.0"
 
 
-def test_who_gives_no_mail_but_begins_it_is_not_counted(office):
+def test_commands_within_a_message_are_not_counted(office):
     client = office.addressed(limits={"commands": 1, "recipients": 1000})
     assert client.told(b"RCPT TO:<b@example.net>\r\n" * 500) == ["250 2.1.5"] * 500
 
