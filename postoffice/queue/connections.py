@@ -247,6 +247,7 @@ class _Worker:
         try:
             connection = await connections.relay.connect(plan)
         except Undeliverable as failure:
+            site.not_sent()
             if failure.unsafe:
                 self.item = None
                 site.lanes.pop(item.lane.key, None)
@@ -281,17 +282,18 @@ class _Worker:
         """Send an item to as many recipients as one transaction takes."""
         connections, active = self._connections, item.active
         site = self.site
-        site.spend()
         indexes = item.indexes[: connection.most]
         item.attempts += 1
         began = connections.clock.seconds()
         try:
             transaction, text = await self._prepared(active, indexes)
         except MessageGone:  # an administrator has removed it
+            site.not_sent()
             item.indexes = ()
             connections.outcomes.over(item)
             return
         except PostOfficeError as error:
+            site.not_sent()
             why = PeerReply(0, "4.3.0", f"preparing the message failed: {error}", "connect")
             connections.outcomes.undeliverable([item], Undeliverable(why))
             return
@@ -306,6 +308,7 @@ class _Worker:
         elif result.begun:
             self._note(item, indexes, result, connection)
         else:  # the connection was lost before: another one takes it
+            site.not_sent()
             item.attempts -= 1
             connections.again(item)
 

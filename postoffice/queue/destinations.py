@@ -211,9 +211,15 @@ class Site:
         return bool(self.lanes) and self.connections < self.allowed_connections
 
     def take(self) -> Item | None:
-        """Take an item of the lane whose turn it is; None if none waits or the rate is reached."""
+        """
+        Take an item of the lane whose turn it is; None if none waits or the rate is reached.
+
+        It counts for the rate at once: other connections may be made at the same time.
+        """
         if not self.lanes or self.pace():
             return None
+        if self._bucket is not None:
+            self._bucket.spend(None)
         key, lane = next(iter(self.lanes.items()))
         item = lane.take()
         if lane.size:
@@ -234,10 +240,10 @@ class Site:
         """Seconds until it may have the next message."""
         return 0.0 if self._bucket is None else self._bucket.wait(None)
 
-    def spend(self) -> None:
-        """Count a message."""
+    def not_sent(self) -> None:
+        """An item that was taken was not sent: it does not count for the rate."""
         if self._bucket is not None:
-            self._bucket.spend(None)
+            self._bucket.give_back(None)
 
     def answered(self) -> bool:
         """Note that a connection was made.  Return whether the last attempts had failed."""

@@ -111,6 +111,31 @@ def test_silent_destinations_do_not_take_all_connections(tmp_path):
     office.stop()
 
 
+def test_a_rate_holds_for_all_connections_that_are_being_made(office):
+    office.relay.rate = (1, 10 * MINUTE)
+    office.relay.silent.add("x.example")
+    for number in range(4):
+        office.queue.commit(f"n{number}", message("a@x.example"))
+    assert office.relay.tried == ["x.example"]
+    for _ in range(3):
+        for pause in office.relay.pauses:
+            if not pause.called:
+                pause.callback(None)
+        office.pass_time(10 * MINUTE)
+    assert len(office.relay.transactions) in (3, 4)
+    assert len(office.relay.tried) <= 4
+
+
+def test_a_message_that_was_not_sent_does_not_count_for_the_rate(office):
+    office.relay.rate = (1, DAY)
+    office.relay.down.add("x.example")
+    office.queue.commit("n1", message("a@x.example"))
+    assert office.relay.tried == ["x.example"]
+    office.relay.down.clear()
+    office.pass_time(30 * MINUTE)
+    assert not office.queue.there
+
+
 def test_a_smarthost_gets_no_more_than_it_allows(office):
     office.relay.rate = (10, HOUR)
     for number in range(30):
