@@ -141,7 +141,6 @@ class MaildirStore(MaildirFiles):
         self._journal = journal_of(path, self._report, segment)
         self._maildrops = MaildropCache(executor)
         self.queue = MailQueue(path, executor, self._maildrops, hostname, *queue)
-        self._admission = Admission(executor, clock.seconds)
         self._floor = FreeSpace(path, free_space, executor, clock.seconds)
         self._incoming = ReceivingLimit(incoming)
         self._sizes = MeasuredSizes()
@@ -184,7 +183,9 @@ class MaildirStore(MaildirFiles):
             self._floor,
         )
         self._context = self._make_context(journal)
-        self.queue.start(self._context.commits, self._batcher, self._context.pace)
+        pace = self._context.pace
+        self._admission = Admission(self._executor, self._clock.seconds, pace)
+        self.queue.start(self._context.commits, self._batcher, pace)
         if self._journal.active:
             self._checkpointing.start()
         self._sweeping.start(now=True)

@@ -16,6 +16,7 @@ from postoffice.model.errors import MaildropFullNow, TemporaryFailure
 from postoffice.store import cleanup, commit, files, maildir, names
 from postoffice.store.drafts import Draft
 from postoffice.store.listing_cache import MeasuredSizes
+from postoffice.store.pace import Pace
 from postoffice.store.quota import maildirsize, open_count, usage_file
 from postoffice.store.quota.admission import LIFETIME, Admission, usage
 from postoffice.store.quota.enforcement import QuotaEnforcement
@@ -170,7 +171,8 @@ def test_nothing_is_taken_where_not_all_of_it_fits(folder):
     assert maildirsize.reserve(folder, LIMIT, [600, 600]) == ([True, False], (600, 1))
 
 
-def test_the_disk_is_asked_no_more_than_it_must_be_whether_there_is_room(tmp_path, folder):
+def admission(tmp_path, device):
+    """Whether joe's maildrop takes so many octets; the Admission that says so, and its parts."""
     clock, asked = Clock(), []
 
     class Workers(ImmediateExecutor):
@@ -178,12 +180,19 @@ def test_the_disk_is_asked_no_more_than_it_must_be_whether_there_is_room(tmp_pat
             asked.append(args)
             return super().run(function, *args)
 
-    admitting = Admission(Workers(), clock.seconds)
+    pace = Pace(clock.seconds, device)
+    admitting = Admission(Workers(), clock.seconds, pace)
     path = f"{tmp_path}/example.net/joe"
 
     def admits(size):
         return finish(admitting.admits(path, LIMIT, size))
 
+    return admits, admitting, clock, asked, pace
+
+
+def test_the_disk_is_asked_no_more_than_it_must_be_whether_there_is_room(tmp_path, folder):
+    admits, admitting, clock, asked, _ = admission(tmp_path, device=-1)
+    path = f"{tmp_path}/example.net/joe"
     assert admits(600)
     assert admits(1000)
     assert len(asked) == 1
@@ -200,6 +209,26 @@ def test_the_disk_is_asked_no_more_than_it_must_be_whether_there_is_room(tmp_pat
     os.unlink("new/1,S=600", dir_fd=folder)
     maildirsize.forget(path)
     assert admits(600), "before somebody is turned away, the disk is asked"
+
+
+def test_a_count_on_a_quick_disk_is_read_on_the_reactors_thread(tmp_path, folder):
+    admits, _, clock, asked, pace = admission(tmp_path, tmp_path.stat().st_dev)
+    os.close(os.open("new/1,S=600", os.O_CREAT, dir_fd=folder))
+    assert admits(100), "counted on another thread, as it is on the first time"
+    assert len(asked) == 1
+    clock.advance(LIFETIME)
+    assert admits(100)
+    assert len(asked) == 1
+    assert not admits(600), "before somebody is turned away, another thread counts"
+    assert len(asked) == 2
+    clock.advance(LIFETIME)
+    maildirsize.forget(f"{tmp_path}/example.net/joe")
+    assert admits(100), "without a count, another thread makes one"
+    assert len(asked) == 3
+    clock.advance(LIFETIME)
+    pace.took(60.0, clock.seconds())
+    assert admits(100), "a slow disk is left to other threads"
+    assert len(asked) == 4
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from postoffice.interfaces import Executor
 from postoffice.model.address import Quota
 from postoffice.model.errors import NoSpace
 from postoffice.store.files import failures, open_folder
+from postoffice.store.pace import Pace
 from postoffice.store.quota import maildirsize
 from postoffice.store.quota.usage_file import Usage
 from postoffice.util.cache import Cache
@@ -65,11 +66,13 @@ class Admission:
     """
     Answers at RCPT whether a message would fit, from a usage that may be seconds old.
 
-    The commit decides exactly.  ``seconds`` is a clock.
+    The commit decides exactly.  ``seconds`` is a clock.  ``pace`` says whether a maildirsize
+    is read on the reactor's thread.
     """
 
-    def __init__(self, executor: Executor, seconds: Callable[[], float]) -> None:
+    def __init__(self, executor: Executor, seconds: Callable[[], float], pace: Pace) -> None:
         self._executor = executor
+        self._pace = pace
         self._known: Cache[str, Usage] = Cache(REMEMBERED, seconds)
 
     def came(self, folder: str, size: int) -> None:
@@ -89,9 +92,24 @@ class Admission:
         held = self._known.get(folder)
         if held is not None and _fits(limit, held, size):
             return True
-        held = await self._executor.run(usage, folder, limit, size)
+        held = self._read_quickly(folder, limit)
+        if held is None or not _fits(limit, held, size):
+            held = await self._executor.run(self._usage, folder, limit, size)
         self._known.set(folder, held, LIFETIME)
         return _fits(limit, held, size)
+
+    def _read_quickly(self, folder: str, limit: Quota) -> Usage | None:
+        """The usage in the maildirsize; None if it is not valid, or reading may take long."""
+        if not self._pace.may_stay(folder):
+            return None
+        with self._pace.short():
+            return maildirsize.usage_of(folder, limit)
+
+    def _usage(self, folder: str, limit: Quota, size: int) -> Usage:
+        held = usage(folder, limit, size)
+        if held.messages and not self._pace.is_near(folder):
+            self._pace.get_to_know(folder)
+        return held
 
 
 def usage(folder: str, limit: Quota, size: int) -> Usage:

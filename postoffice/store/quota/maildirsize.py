@@ -218,19 +218,29 @@ def agrees(folder: str, messages: int, octets: int) -> bool:
         return held.octets == octets or held == _scan(fd)
 
 
+def usage_of(folder: str, quota: Quota) -> Usage | None:
+    """The usage in the file; None if it is missing or not valid for this quota."""
+    return usage_for(_beginning_of(folder), quota)
+
+
 def octets_of(folder: str) -> int:
     """The octets of the quota in the first line; 0 if there is none."""
+    words = _beginning_of(folder).partition(b"\n")[0].split(b",")
+    return next((int(word[:-1]) for word in words if _OCTETS.fullmatch(word)), 0)
+
+
+def _beginning_of(folder: str) -> bytes:
+    """The octets of the file; empty if it cannot be read."""
     try:
         fd = os.open(f"{folder}/{FILE}", TO_READ)
     except OSError:
-        return 0
+        return b""
     try:
-        words = beginning(fd).partition(b"\n")[0].split(b",")
+        return beginning(fd)
     except OSError:
-        return 0
+        return b""
     finally:
         os.close(fd)
-    return next((int(word[:-1]) for word in words if _OCTETS.fullmatch(word)), 0)
 
 
 def _fits(quota: Quota, held: Usage, more: Usage) -> bool:
