@@ -76,6 +76,8 @@ def _keep_or_delete(aside: str, keep: bool) -> str:
             _empty(aside)
         except OSError:
             _empty(aside)  # a delivery was unlinking its file in it
+        if os.path.islink(aside):  # the folder itself, elsewhere, stays
+            os.unlink(aside)
         return ""
 
 

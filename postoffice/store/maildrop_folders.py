@@ -24,7 +24,7 @@ def maildrops(store: str) -> list[str]:
 
 def maildrops_of(domain: str) -> list[str]:
     """The folders of all maildrops in the folder of a domain, and links to maildrops."""
-    return subfolders(domain) + [path for path in _links(domain) if _is_maildrop(path)]
+    return subfolders(domain) + [path for path in links(domain) if _is_maildrop(path)]
 
 
 def subfolders(path: str) -> list[str]:
@@ -32,7 +32,8 @@ def subfolders(path: str) -> list[str]:
     return [item.path for item in _items(path) if item.is_dir(follow_symlinks=False)]
 
 
-def _links(path: str) -> list[str]:
+def links(path: str) -> list[str]:
+    """The links in a folder, without names that begin with a dot."""
     return [item.path for item in _items(path) if item.is_symlink()]
 
 

@@ -146,11 +146,19 @@ def _kept(store: str, name: str) -> Iterator[Piece]:
 def removed(store: str) -> Iterator[Piece]:
     """The mail of deleted accounts, in ``.removed``."""
     for root in (store, *maildrop_folders.domains(store)):
-        for where, below, files in os.walk(f"{root}/.removed"):
-            below[:] = sorted(one for one in below if one != "tmp")
-            for file in sorted(files):
-                path = f"{where}/{file}"
-                yield Piece(path[len(store) + 1 :], path)
+        top = f"{root}/.removed"
+        yield from _files_below(store, top)
+        for domain in (top, *maildrop_folders.subfolders(top)):
+            for link in maildrop_folders.links(domain):  # a maildrop that was elsewhere
+                yield from _files_below(store, link)
+
+
+def _files_below(store: str, folder: str) -> Iterator[Piece]:
+    for where, below, files in os.walk(folder):
+        below[:] = sorted(one for one in below if one != "tmp")
+        for file in sorted(files):
+            path = f"{where}/{file}"
+            yield Piece(path[len(store) + 1 :], path)
 
 
 def _stamps(folder: str) -> list[int]:

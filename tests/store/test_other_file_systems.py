@@ -183,9 +183,18 @@ def test_mail_comes_back_from_a_vault_on_another_file_system(one, root):
     assert litter(root) == []
 
 
+def test_a_backup_has_the_mail_of_a_deleted_account_on_another_file_system(one, root):
+    one.post("two")
+    finish(one.store.discard(JOE, keep=True))
+    kept = [Path(piece.path) for piece in one.store.removed()]
+    texts = [path.read_bytes() for path in kept if path.parent.name == "new"]
+    assert [token_in(text) for text in texts] == ["two"]
+
+
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_discarded_maildrop_takes_along_a_vault_on_another_file_system(one, root, keep):
     aside = finish(one.store.discard(JOE, keep=keep))
     assert list((root / "example.net/.vault").iterdir()) == []
     kept = [token_in(path.read_bytes()) for path in Path(aside).glob("vault/*/*")]
     assert kept == (["one"] if keep else [])
+    assert keep or not any(path.is_symlink() for path in (root / ".removed/example.net").iterdir())
