@@ -46,12 +46,15 @@ from tests.servers import LDAP, PostgreSQL
 
 #: On a busy machine any example may take long: that is no failure.  In CI the examples are the
 #: same each time, so that it says of one commit one thing; others are tried everywhere else.
+#: ``--hypothesis-profile=many`` tries more of them.
 settings.register_profile(
     "busy",
     deadline=None,
+    max_examples=50,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize="CI" in os.environ,
 )
+settings.register_profile("many", settings.get_profile("busy"), max_examples=200)
 settings.load_profile("busy")
 set_hypothesis_home_dir(Path.cwd() / ".hypothesis")
 #: A post office that lives on this machine is none of the tests' business: here, and in every
@@ -69,6 +72,17 @@ settings.register_profile(
 )
 #: What the interpreter reports (``sys.addaudithook``) of that which no rule needs.
 BEYOND_RULES = ("socket.bind", "socket.connect", "sqlite3.connect", "subprocess.Popen", "os.fork")
+#: Where tests of several seconds are: these files begin, so that none of them is left for the end.
+LONG = (
+    "faults/test_devices.py",
+    "trip/test_messages.py",
+    "trip/test_web_browser.py",
+    "trip/test_web_admin.py",
+    "trip/test_tls.py",
+    "trip/test_guessing.py",
+    "trip/test_reload.py",
+    "trip/test_backup.py",
+)
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _in_rules = False
 
@@ -114,10 +128,25 @@ def pytest_ignore_collect(collection_path, config):
     return True if inside and _room(collection_path) not in RULES else None
 
 
+def pytest_xdist_auto_num_workers():
+    """One more than processors: many tests wait for another process, or for the disk."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_collection_modifyitems(items):
+    items.sort(key=_turn)
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent) and _room(item.path) in RULES:
             item.add_marker("rules")
+
+
+def _turn(item) -> int:
+    """Long tests begin, then those with processes; thousands of small ones fill what is left."""
+    here = Path(__file__).parent
+    if not item.path.is_relative_to(here):
+        return 2
+    path = item.path.relative_to(here)
+    return 0 if str(path) in LONG else 1 if path.parts[0] == "trip" else 2
 
 
 def pytest_terminal_summary(terminalreporter):
