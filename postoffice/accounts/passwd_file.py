@@ -25,7 +25,7 @@ PROBLEMS = 20
 LINE = 8192
 #: Octets in the units of a quota rule; storage is in KiB where it has none.
 _UNITS = {"": 1 << 10, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_LIMIT = re.compile(r"(storage|bytes|messages)=([0-9]{1,15})([BKMGT]?)B?", re.IGNORECASE)
+_LIMIT = re.compile(r"(storage|bytes|messages)=([0-9]{1,15})([BKMGT]?)B?", re.I | re.ASCII)
 
 
 @dataclass(frozen=True)

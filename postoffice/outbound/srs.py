@@ -24,15 +24,15 @@ _DAY = 86400
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 #: How many days two such characters can distinguish.
 _CYCLE = len(_BASE32) ** 2
+#: Letter case may change on the way, of ASCII letters only: others are not equal to them.
+_FLAGS = re.IGNORECASE | re.ASCII | re.DOTALL
 _SIGNED = r"(?P<signature>[A-Za-z0-9+/]{4,28})"
 _SRS0 = re.compile(
     rf"SRS0[=+-]{_SIGNED}=(?P<day>[A-Z2-7]{{2}})=(?P<domain>[^=]+)=(?P<local>.+)",
-    re.IGNORECASE | re.DOTALL,
+    _FLAGS,
 )
-_SRS1 = re.compile(
-    rf"SRS1[=+-]{_SIGNED}=(?P<domain>[^=]+)=(?P<rest>[=+-].+)", re.IGNORECASE | re.DOTALL
-)
-_OTHERS = re.compile(r"SRS0(?P<rest>[=+-].+)", re.IGNORECASE | re.DOTALL)
+_SRS1 = re.compile(rf"SRS1[=+-]{_SIGNED}=(?P<domain>[^=]+)=(?P<rest>[=+-].+)", _FLAGS)
+_OTHERS = re.compile(r"SRS0(?P<rest>[=+-].+)", _FLAGS)
 
 
 class NotRewritten(ValueError):
@@ -41,7 +41,7 @@ class NotRewritten(ValueError):
 
 def is_rewritten(address: Address) -> bool:
     """Whether an address looks rewritten."""
-    return bool(re.match("SRS[01][=+-]", address.local, re.IGNORECASE))
+    return bool(re.match("SRS[01][=+-]", address.local, _FLAGS))
 
 
 class SenderRewriting:

@@ -13,6 +13,7 @@ from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Envelope, Recipient
 from postoffice.model.reply import Reply
 from postoffice.policy.common import PolicyBase, is_for_the_postmaster
+from postoffice.util.networks import in_plain_form
 
 _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?\Z")
 
@@ -88,7 +89,7 @@ def _literal(said: Introduction) -> str:
     text = said.hello[1:].removesuffix("]")
     text = text[5:] if text[:5].lower() == "ipv6:" else text
     try:
-        if str(ipaddress.ip_address(text)) == said.address:
+        if in_plain_form(ipaddress.ip_address(text)) == said.address:
             return ""
     except ValueError:
         return "that is no address"

@@ -19,7 +19,7 @@ CONNECT_TIMEOUT = 30.0
 REPLY_TIMEOUT = 600.0
 _URL = re.compile(r"(?P<scheme>[A-Za-z0-9+.-]+)://(?:(?P<user>.*)@)?(?P<host>[^@]*)\Z", re.DOTALL)
 _HOST = re.compile(
-    r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[^:/?#\[\]\s]+))(?::(?P<port>[0-9]+))?/?\Z"
+    r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[^:/?#\[\]\s]+))(?::(?P<port>[0-9]{1,9}))?/?\Z"
 )
 
 

@@ -44,6 +44,17 @@ def test_letter_case_may_change_on_the_way():
         assert SRS.original(Address(local, OURS), NOW).normal == "ann@example.org"
 
 
+@pytest.mark.parametrize("lookalike", ["K\u212a", "S\u017f"])
+def test_letters_that_only_unicode_folds_are_refused(lookalike):
+    letter, other = lookalike
+    days = (n * DAY for n in range(2000))
+    now = next(n for n in days if letter in rewritten("a@b.example", now=n).local.split("=")[2])
+    name, signature, day, rest = rewritten("a@b.example", now=now).local.split("=", 3)
+    changed = "=".join((name, signature, day.replace(letter, other), rest))
+    with pytest.raises(NotRewritten):
+        SRS.original(Address(changed, OURS), now)
+
+
 def test_an_address_holds_for_three_weeks():
     address = rewritten("ann@example.org")
     assert SRS.original(address, NOW + DAYS * DAY)

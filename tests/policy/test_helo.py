@@ -42,6 +42,11 @@ def test_the_own_address_in_ipv6(envelope, recipient):
     assert finish(ALL.recipient(mine, recipient())) is None
 
 
+def test_the_own_address_as_ipv4_within_ipv6(envelope, recipient):
+    mine = envelope("8.8.4.4", hello="[IPv6:::ffff:8.8.4.4]")
+    assert finish(ALL.recipient(mine, recipient())) is None
+
+
 def test_only_what_was_asked_for_is_looked_at(envelope, recipient):
     policy = HeloPolicy("mail.example.net", ["own_name"])
     assert finish(policy.recipient(envelope(hello="pc"), recipient())) is None

@@ -262,7 +262,8 @@ def test_urls(text, user, where, implicit):
 @pytest.mark.parametrize(
     "text",
     ["", "old.example", "imap://old.example", "pop3s://", "pop3s://a@b:0", "pop3s://a@b:70000",
-     "pop3s://ann:hunter2@old.example", "pop3s://a@b/path", "pop3s://a@b c"],
+     "pop3s://ann:hunter2@old.example", "pop3s://a@b/path", "pop3s://a@b c",
+     "pop3s://a@b:" + "9" * 5000],
 )  # fmt: skip
 def test_what_is_no_url(text):
     with pytest.raises(NotAServer) as why:
