@@ -11,6 +11,7 @@ from postoffice import __version__
 from postoffice.cli.lazy_group import LazyGroup
 from postoffice.cli.options import shared_options
 from postoffice.cli.output import say_object
+from postoffice.util.process_tuning import tune_command
 
 #: Where the commands are; see ``LazyGroup``.
 COMMANDS = {
@@ -79,6 +80,7 @@ class CommandLine(LazyGroup):
 
     def main(self, args: Any = None, *rest: Any, **more: Any) -> Any:
         if args is None:
+            tune_command()
             globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
         return super().main(args, *rest, **more)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import select
@@ -40,6 +41,16 @@ def collect_garbage_seldom() -> None:
     """
     gc.freeze()
     gc.set_threshold(*GARBAGE)
+
+
+def tune_command() -> None:
+    """
+    Let a process that ends soon collect garbage seldom, and not at its end, when all goes anyway.
+
+    The interpreter's three collections at its end are a seventh of the CPU of a command.
+    """
+    collect_garbage_seldom()
+    atexit.register(gc.freeze)
 
 
 def steady(reactor: Any, seconds: Callable[[], float] = time.monotonic) -> None:

@@ -1,8 +1,10 @@
-"""The clock that the reactor's timers go by, and its loop."""
+"""The garbage of a process, the clock that the reactor's timers go by, and its loop."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -174,3 +176,25 @@ def test_another_reactor_keeps_its_own_loop():
     before = dict(vars(reactor))
     poll_without_context(reactor)
     assert vars(reactor) == before
+
+
+def test_a_command_collects_nothing_at_its_end():
+    program = """if True:
+        import sys
+        from postoffice.util.process_tuning import tune_command
+
+        class Garbage:
+            def __init__(self):
+                self.me = self
+
+            def __del__(self):
+                print("collected")
+
+        if sys.argv[1:]:
+            tune_command()
+        Garbage()
+    """
+    for tuned, said in (((), "collected\n"), (("tuned",), "")):
+        command = [sys.executable, "-c", program, *tuned]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == said
