@@ -8,6 +8,7 @@ import resource
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from threading import Thread
 
@@ -87,9 +88,11 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _in_rules = False
 
 
+@cache
 def _room(path: Path) -> str:
-    """The folder of the tests that this stands in."""
-    return path.relative_to(Path(__file__).parent).parts[0]
+    """The folder of the tests that this stands in; "" elsewhere."""
+    folder = Path(__file__).parent
+    return path.relative_to(folder).parts[0] if path.is_relative_to(folder) else ""
 
 
 def _stay_within_rules(event: str, facts: tuple) -> None:
@@ -124,8 +127,7 @@ def pytest_ignore_collect(collection_path, config):
     """Nothing else need be imported to run the rules alone."""
     if config.option.markexpr != "rules" or collection_path == Path(__file__).parent:
         return None
-    inside = collection_path.is_relative_to(Path(__file__).parent)
-    return True if inside and _room(collection_path) not in RULES else None
+    return True if _room(collection_path) not in ("", *RULES) else None
 
 
 def pytest_xdist_auto_num_workers():
@@ -136,7 +138,7 @@ def pytest_xdist_auto_num_workers():
 def pytest_collection_modifyitems(items):
     items.sort(key=_turn)
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent) and _room(item.path) in RULES:
+        if _room(item.path) in RULES:
             item.add_marker("rules")
 
 
