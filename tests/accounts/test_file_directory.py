@@ -78,7 +78,7 @@ def test_a_new_version_counts_at_once(directory, path, parsed, logged):
 
 
 def test_a_file_that_is_written_in_place_counts_when_it_is_quiet(path, logged):
-    """Whoever writes it may not be done: half of it would be valid."""
+    """Its writer may not be done: half of it would be valid."""
     now = [os.stat(path).st_mtime + 100]
     directory = FileDirectory(str(path), parse, ImmediateExecutor(), lambda: now[0])
     finish(directory.start())

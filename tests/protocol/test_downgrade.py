@@ -364,7 +364,7 @@ def test_memory_is_bounded_whatever_comes():
 
 
 def test_the_letter_in_names_of_files_goes_with_what_comes_out():
-    """Whoever must change this test gives ``names.DOWNGRADED`` another letter."""
+    """If this test must change, give ``names.DOWNGRADED`` another letter."""
     octets = lines("Subject: Grüße", "From: Jörg <a@b>, c@d (é)", "Message-ID: <ü@x>", "", "ü")
     assert convert(octets)[0] == lines(
         "Subject: =?utf-8?b?R3LDvMOfZQ==?=",

@@ -48,7 +48,7 @@ def test_a_maildrop_that_is_just_being_made_lacks_nothing(joe):
 
 
 def test_what_is_reserved_and_not_applied_yet_is_not_missed(joe, monkeypatch):
-    """Whoever verifies waits for those who deliver."""
+    """``verify`` waits for deliveries that are under way."""
     fd = os.open(joe, os.O_RDONLY)
     maildirsize.recount(fd, LIMIT)
     batcher = maildirsize.reserving(fd)

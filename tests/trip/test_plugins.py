@@ -291,7 +291,7 @@ def test_a_daemon_tells_how_it_went_when_it_knows(
 
 
 def test_a_maker_without_keys(start, written, plugin, command):
-    """Whoever looks for it hears so; whoever does not is not disturbed."""
+    """A search for it says so; nobody else is disturbed."""
     without = (MAKER % "return None").replace("    keys = ", "    _keys = ")
     env = plugin(without)
     written("store: {kind: odd}\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def test_for_whom_a_relay_speaks_is_forgotten_when_tls_begins(whole_office, raw, trusted):
-    """Whoever listens in could have said it in clear (RFC 3207 §6)."""
+    """An attacker on the line could have said it in clear (RFC 3207 §6)."""
     joe = whole_office.new_account()
 
     def post():

@@ -9,7 +9,8 @@ arrives meanwhile is for the next export.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from postoffice.interfaces import ExportResult, ExportTarget, Step
@@ -40,9 +41,9 @@ class MessageTarget(Protocol):
         """Add messages, all or none, and count them.  Raises CannotExport, OSError."""
 
 
-_TARGETS: dict[str, type[MaildirTarget] | type[MboxTarget]] = {
-    "maildir": MaildirTarget,
-    "mbox": MboxTarget,
+_OPENERS: dict[str, Callable[[ExportTarget], AbstractContextManager[MessageTarget]]] = {
+    "maildir": MaildirTarget.opened,
+    "mbox": MboxTarget.opened,
 }
 
 
@@ -54,7 +55,7 @@ def take_out(folder: str, target: ExportTarget, step: Step) -> ExportResult:
         snapshot = maildir.scan(folder, MeasuredSizes())
         listed = snapshot.entries
         result.left += [f"{one.subpath}: {one.why}" for one in snapshot.odd]
-    with failures(target.name), _TARGETS[target.format].opened(target) as out:
+    with failures(target.name), _OPENERS[target.format](target) as out:
         known = out.known()
         fresh = [entry for entry in listed if entry.uidl not in known]
         result.there = len(listed) - len(fresh)

@@ -39,7 +39,7 @@ class Silent(Exception):
 
 @implementer(ICredentialsChecker)
 class Trusting:
-    """Whoever says a name has it: passwords are not what is tried here."""
+    """A client has the name that it says: passwords are not what is tried here."""
 
     credentialInterfaces = (IUsernamePassword, IAnonymous)
 

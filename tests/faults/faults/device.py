@@ -108,7 +108,7 @@ class Device:
         """
         The power goes, when ``hold`` was called, and comes again, with a device that is well.
 
-        Whoever has files open there must be gone by then.
+        No process may have files open there by then.
         """
         self._unmount()
         self._serve(str(self._seed.random()))

@@ -39,7 +39,7 @@ def text_of(token: str) -> bytes:
     """
     A message's text, of as many octets as its token says behind its last dot, or a little more.
 
-    Whoever sees a part of it can tell whose, and where it belongs.
+    A part of it shows whose it is, and where it belongs.
     """
     head = f"Subject: {token}\r\n\r\n"
     size = int(token.rpartition(".")[2]) - len(head)
