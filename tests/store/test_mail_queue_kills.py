@@ -30,12 +30,17 @@ from tests.store.queued import (
 pytestmark = pytest.mark.usefixtures("machine")
 
 
-def killed_at(step: int, child, act) -> bool:
-    """Whether a process that acts so was killed before so many steps."""
+def killed_at(step: int, child, act, start=lambda: None) -> bool:
+    """
+    Whether a process that acts so was killed before so many steps.
+
+    ``act`` gets what ``start`` returns, whose own steps do not count.
+    """
 
     def work(parent):
+        started = start()
         dying_before(step)
-        act()
+        act(started)
 
     return child(work).wait() == -signal.SIGKILL
 
@@ -45,7 +50,7 @@ def test_whenever_it_is_killed_a_message_is_in_both_or_in_none(tmp_path, child, 
     for step in range(1, 1000):
         root = tmp_path / str(step)
 
-        def act(root=root):
+        def act(_, root=root):
             posted(Served(root, durability=durability).store, envelope([JOE]), text)
 
         killed = killed_at(step, child, act)
@@ -84,10 +89,10 @@ def test_whenever_it_is_killed_a_letter_is_there_once_with_its_mark(
             ]
             finish(store.queue.finish(name, [0], letters=letters, whole=whole))
 
-        def act(root=root, end=end):
-            end(Served(root, durability=durability).store)
+        def start(root=root):
+            return Served(root, durability=durability).store
 
-        killed = killed_at(step, child, act)
+        killed = killed_at(step, child, end, start)
         served = Served(root, durability=durability)
         for _ in range(2):
             [message] = finish(served.store.queue.read([name]))
@@ -117,11 +122,13 @@ def test_whenever_it_is_killed_a_sent_message_is_there_with_its_marks_or_gone(
         finish(first.store.queue.finish(name, [0], whole=False))
         first.stop()
 
-        def act(root=root, name=name):
-            store = Served(root, durability=durability).store
+        def start(root=root):
+            return Served(root, durability=durability).store
+
+        def act(store, name=name):
             finish(store.queue.finish(name, [1], whole=True))
 
-        killed = killed_at(step, child, act)
+        killed = killed_at(step, child, act, start)
         served = Served(root, durability=durability)
         [message] = finish(served.store.queue.read([name]))
         if message is None:
@@ -142,11 +149,13 @@ def test_whenever_it_is_killed_a_message_that_is_set_aside_is_kept(tmp_path, chi
         finish(first.store.queue.finish(name, [0], whole=False))
         first.stop()
 
-        def act(root=root, name=name):
-            store = Served(root, durability=durability).store
+        def start(root=root):
+            return Served(root, durability=durability).store
+
+        def act(store, name=name):
             finish(store.queue.set_aside(name, "it makes us fail"))
 
-        killed = killed_at(step, child, act)
+        killed = killed_at(step, child, act, start)
         served = Served(root, durability=durability)
         [message] = finish(served.store.queue.read([name]))
         if message is None:
