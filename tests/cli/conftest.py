@@ -65,6 +65,12 @@ def run(tmp_path, monkeypatch):
     return run
 
 
+def split(command: str) -> tuple[list[str], str]:
+    """The words of a command; what stands on a second line is what it reads."""
+    words, _, text = command.partition("\n")
+    return shlex.split(words), text
+
+
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory):
     """Makes post offices by init and more commands: by the same ones once, to be copied."""
@@ -74,8 +80,9 @@ def templates(tmp_path_factory):
         if commands not in made:
             folder = tmp_path_factory.mktemp("template")
             with chdir(folder):
-                for words in (INIT, *commands):
-                    result = CliRunner().invoke(main, shlex.split(words), prog_name="postoffice")
+                for command in (INIT, *commands):
+                    words, text = split(command)
+                    result = CliRunner().invoke(main, words, input=text, prog_name="postoffice")
                     assert result.exit_code == 0, result.output
             made[commands] = folder
         return made[commands]
@@ -91,8 +98,9 @@ def furnish(run, templates, tmp_path):
         if not (tmp_path / "postoffice.yaml").exists():
             shutil.copytree(templates(*commands), tmp_path, dirs_exist_ok=True)
         else:
-            for words in commands:
-                run(*shlex.split(words))
+            for command in commands:
+                words, text = split(command)
+                run(*words, text=text)
         return tmp_path
 
     return furnish

@@ -14,8 +14,8 @@ JOE = "joe@example.net"
 
 
 @pytest.fixture
-def joe(office, run):
-    run("account", "add", JOE, "--password-stdin", text="secret word")
+def joe(furnish):
+    furnish(f"account add {JOE} --password-stdin\nsecret word")
 
 
 def test_an_account_is_disabled_and_enabled(joe, run, ask):

@@ -17,12 +17,14 @@ JOE, JIM = "joe@example.net", "jim@example.org"
 
 
 @pytest.fixture
-def joe(office, run):
+def joe(furnish):
     """He has a password, a device and two messages."""
-    run("domain", "add", "example.org")
-    run("account", "add", JOE, "--password-stdin", "--quota", "1GiB", text="secret word")
-    run("account", "set", JOE, "--shared-secret-stdin", text="tanstaaf")
-    run("account", "device", "add", JOE, "phone")
+    office = furnish(
+        "domain add example.org",
+        f"account add {JOE} --password-stdin --quota 1GiB\nsecret word",
+        f"account set {JOE} --shared-secret-stdin\ntanstaaf",
+        f"account device add {JOE} phone",
+    )
     post(office, JOE, 2)
 
 

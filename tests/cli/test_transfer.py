@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,22 +25,22 @@ POSTMASTER = "postmaster@example.net"
 
 
 @pytest.fixture
-def full(run, office):
+def full(furnish):
     """An office with all that an account can have."""
-    for name in (ANN, BOB):
-        run("account", "add", name, "--password-stdin", text=f"secret of {name}\n")
-    run("account", "set", ANN, "--quota", "5MiB", "--quota-messages", "7", "--over", "defer")
-    run("account", "set", ANN, "--keep", "90days", "--delete-on-collect", "--login-delay", "1.5")
-    run("account", "set", ANN, "--forward", BOB, "--no-keep-copy")
-    run("account", "set", ANN, "--generate-shared-secret")
-    run("account", "device", "add", ANN, "my phone", "--network", "192.0.2.0/24")
-    run("account", "disable", BOB)
-    run("account", "rename", BOB, "rob@example.net")
-    run("account", "add", '"c d"@example.net', "--generate")
-    run("alias", "add", "info@example.net", ANN, '"c d"@example.net', "--send")
-    run("alias", "add", "gone@example.net", "--refuse", 'Left, "for good"')
-    run("alias", "add", "noreply@example.net", "--discard")
-    return office
+    return furnish(
+        *(f"account add {name} --password-stdin\nsecret of {name}\n" for name in (ANN, BOB)),
+        f"account set {ANN} --quota 5MiB --quota-messages 7 --over defer",
+        f"account set {ANN} --keep 90days --delete-on-collect --login-delay 1.5",
+        f"account set {ANN} --forward {BOB} --no-keep-copy",
+        f"account set {ANN} --generate-shared-secret",
+        f"account device add {ANN} 'my phone' --network 192.0.2.0/24",
+        f"account disable {BOB}",
+        f"account rename {BOB} rob@example.net",
+        "account add '\"c d\"@example.net' --generate",
+        f"alias add info@example.net {ANN} '\"c d\"@example.net' --send",
+        "alias add gone@example.net --refuse 'Left, \"for good\"'",
+        "alias add noreply@example.net --discard",
+    )
 
 
 class _INobody(Interface):
@@ -54,13 +55,13 @@ def writes(request, monkeypatch):
 
 
 @pytest.fixture
-def other(run, tmp_path_factory, monkeypatch):
+def other(run, templates, tmp_path_factory, monkeypatch):
     """Another office, and a function that makes it the one that commands are for."""
 
     def other() -> Path:
         folder = tmp_path_factory.mktemp("other")
+        shutil.copytree(templates(), folder, dirs_exist_ok=True)
         monkeypatch.chdir(folder)
-        run("init", ".", "--hostname", "mail.example.net", "--domain", "example.net")
         return folder
 
     return other
