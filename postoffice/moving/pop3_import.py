@@ -33,7 +33,7 @@ from postoffice.pop3.client_reply import ClientReply
 from postoffice.store.transfer.import_maildrop import places
 
 #: A group is committed when it has so many messages or octets, or is so many seconds old.
-GROUP, OCTETS, SECONDS = 1000, 64 << 20, 30.0
+GROUP, OCTETS, SECONDS = 2000, 64 << 20, 30.0
 #: How often a session may break off at one message before the message is left out.
 TRIES = 3
 #: Seconds between two tries to commit while a session holds our maildrop.

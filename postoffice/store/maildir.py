@@ -249,6 +249,11 @@ def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
                     yield f"{box}/{item.name}", item.stat(follow_symlinks=False)
 
 
+def file_names(folder: str) -> Iterator[str]:
+    """The name of each file that may be a message, without its folder."""
+    return (item.name for box in ("new", "cur") for item in _messages(f"{folder}/{box}"))
+
+
 def subpaths(folder: str) -> dict[str, str]:
     """The path below ``folder`` (``new/NAME``, ``cur/NAME``) of each message, by UIDL."""
     return {

@@ -34,14 +34,22 @@ def staging(folder: str) -> str:
         return path
 
 
-def put_back(folder: str, staged: str, journal: Journal, *, again: bool = True) -> tuple[int, int]:
+def put_back(
+    folder: str,
+    staged: str,
+    journal: Journal,
+    *,
+    again: bool = True,
+    uidls: dict[str, str] | None = None,
+) -> tuple[int, int]:
     """
     Rename the messages in ``staged`` into the maildrop.
 
     Returns how many were renamed, and how many were not, because the maildrop has
     their UIDL already.  ``again``: they count as newly arrived.  A record of imports in
-    ``staged`` is added to that of the maildrop, before they are visible.  Raises
-    MaildropLocked while a session runs, TemporaryFailure.
+    ``staged`` is added to that of the maildrop, before they are visible.  ``uidls`` are those of
+    file names; who puts back several times hands in the same, so that no name is parsed twice.
+    Raises MaildropLocked while a session runs, TemporaryFailure.
     """
     with files.failures(folder):
         with files.open_folder(staged) as fd:
@@ -50,7 +58,7 @@ def put_back(folder: str, staged: str, journal: Journal, *, again: bool = True) 
         try:
             with journal.quiet():
                 import_record.add_missing(folder, f"{staged}/{import_record.FILE}")
-                back, there = _rename(folder, staged)
+                back, there = _rename(folder, staged, {} if uidls is None else uidls)
             if again:
                 fetch_log.came_back(folder, map(uidl_of_file, back), time.time())
             maildirsize.forget(folder)
@@ -60,20 +68,29 @@ def put_back(folder: str, staged: str, journal: Journal, *, again: bool = True) 
         return len(back), there
 
 
-def _rename(folder: str, staged: str) -> tuple[list[str], int]:
-    known = set(maildir.subpaths(folder))
+def _rename(folder: str, staged: str, uidls: dict[str, str]) -> tuple[list[str], int]:
+    known = {_uidl_of(name, uidls) for name in maildir.file_names(folder)}
     back, there = [], 0
     for box in ("new", "cur"):
         names: list[str] = []
         with suppress(FileNotFoundError):
             names = os.listdir(f"{staged}/{box}")
         for name in names:
-            if uidl_of_file(name) in known:
+            uidl = _uidl_of(name, uidls)
+            if uidl in known:
                 there += 1
                 continue
             os.rename(f"{staged}/{box}/{name}", f"{folder}/{box}/{name}")
-            known.add(uidl_of_file(name))
+            known.add(uidl)
             back.append(name)
     for box in ("new", "cur"):
         sync_folder(f"{folder}/{box}")
     return back, there
+
+
+def _uidl_of(name: str, uidls: dict[str, str]) -> str:
+    """The UIDL of a file; remembered in ``uidls``."""
+    uidl = uidls.get(name)
+    if uidl is None:
+        uidl = uidls[name] = uidl_of_file(name)
+    return uidl

@@ -10,6 +10,7 @@ import pytest
 
 from postoffice.interfaces import IncomingMessage
 from postoffice.model.errors import MaildropLocked
+from postoffice.store import merge
 from postoffice.store.transfer.text_digest import TextDigest
 from postoffice.testing import cut, finish
 from tests.store.on_disk import opened, read, started
@@ -138,3 +139,28 @@ def test_an_empty_maildrop_has_no_entries(root):
     assert list(store.reader("nobody@example.net").entries()) == []
     assert store.reader("nobody@example.net").imported() == {}
     finish(store.stop())
+
+
+def test_a_commit_parses_only_names_that_it_has_not_seen(store, writer, monkeypatch):
+    parsed = []
+    plain = merge.uidl_of_file
+    monkeypatch.setattr(merge, "uidl_of_file", lambda name: parsed.append(name) or plain(name))
+    for number in range(1, 4):
+        put(writer, f"m{number}", number)
+        assert writer.commit() == (1, 0)
+    assert len(parsed) == len(set(parsed)) == 3
+
+
+def test_what_another_import_brought_meanwhile_is_not_written_twice(store, writer):
+    other = store.import_writer(JOE, False)
+    other.open()
+    put(writer, "a", 1)
+    assert writer.commit() == (1, 0)
+    put(other, "a", 1)
+    put(other, "b", 2)
+    assert other.commit() == (1, 1)
+    put(writer, "b", 2)
+    put(writer, "c", 3)
+    assert writer.commit() == (1, 1)
+    assert [uidl for uidl, _ in listed(store)] == ["a", "b", "c"]
+    other.close()

@@ -43,6 +43,7 @@ class ImportWriter:
         self._fd = -1
         self._message = IncomingMessage("", 0, "")
         self._digest = TextDigest()
+        self._uidls: dict[str, str] = {}  # of the files that a commit has seen, by name
         self._known = KnownMessages()
         self.waiting = 0
         self.octets = 0
@@ -114,7 +115,9 @@ class ImportWriter:
         if not self._lines:
             return 0, 0
         with failures(self._folder):
-            moved = merge.put_back(self._folder, self._staged, self._journal, again=False)
+            moved = merge.put_back(
+                self._folder, self._staged, self._journal, again=False, uidls=self._uidls
+            )
             self._staged = ""
             import_record.add(self._folder, self._lines)
             self._lines = []
