@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from postoffice.model.errors import MessageGone, NotAllRemoved
@@ -249,15 +249,10 @@ def files_of(folder: str) -> Iterator[tuple[str, os.stat_result]]:
                     yield f"{box}/{item.name}", item.stat(follow_symlinks=False)
 
 
-def file_names(folder: str) -> Iterator[str]:
-    """The name of each file that may be a message, without its folder."""
-    return (item.name for box in ("new", "cur") for item in _messages(f"{folder}/{box}"))
-
-
-def subpaths(folder: str) -> dict[str, str]:
+def subpaths(folder: str, uidl_of: Callable[[str], str] = names.uidl_of_file) -> dict[str, str]:
     """The path below ``folder`` (``new/NAME``, ``cur/NAME``) of each message, by UIDL."""
     return {
-        names.uidl_of_file(item.name): f"{box}/{item.name}"
+        uidl_of(item.name): f"{box}/{item.name}"
         for box in ("new", "cur")
         for item in _messages(f"{folder}/{box}")
     }

@@ -69,7 +69,7 @@ def put_back(
 
 
 def _rename(folder: str, staged: str, uidls: dict[str, str]) -> tuple[list[str], int]:
-    known = {_uidl_of(name, uidls) for name in maildir.file_names(folder)}
+    known = set(maildir.subpaths(folder, lambda name: _uidl_of(name, uidls)))
     back, there = [], 0
     for box in ("new", "cur"):
         names: list[str] = []
