@@ -239,7 +239,7 @@ def test_a_session_tells_what_it_collected_and_deleted(collected, logged):
     assert of(logged, "session-ended") == [f"session-ended {who} retrieved=1 deleted=2 refused=0"]
 
 
-def test_who_does_not_quit_deletes_nothing(collected, logged):
+def test_a_session_without_quit_deletes_nothing(collected, logged):
     client = collected.client("pop3")
     client.say(LOGIN + b"DELE 1\r\n")
     client.leave()

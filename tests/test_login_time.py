@@ -44,7 +44,9 @@ def talk(office, client, what, seconds) -> bool:
     return True
 
 
-def test_who_only_talks_is_shown_out_in_the_end_and_the_log_says_so(memory_office, chatty, told):
+def test_a_client_that_never_logs_in_is_disconnected_and_the_log_says_so(
+    memory_office, chatty, told
+):
     client, what = chatty
     assert talk(memory_office, client, what, LOGIN_TIME - 60)
     assert not told("login-timed-out")
@@ -52,7 +54,7 @@ def test_who_only_talks_is_shown_out_in_the_end_and_the_log_says_so(memory_offic
     assert len(told("login-timed-out")) == 1
 
 
-def test_who_has_logged_in_in_time_may_stay(memory_office, told):
+def test_a_client_that_logged_in_in_time_may_stay(memory_office, told):
     client = memory_office.client("pop3")
     assert talk(memory_office, client, b"CAPA\r\n", LOGIN_TIME - 60)
     assert b"+OK" in client.say(POP3_LOGIN)
@@ -60,7 +62,7 @@ def test_who_has_logged_in_in_time_may_stay(memory_office, told):
     assert not told("login-timed-out")
 
 
-def test_who_sends_mail_to_us_need_not_log_in(memory_office, told):
+def test_incoming_mail_needs_no_login(memory_office, told):
     client = memory_office.client("smtp")
     assert talk(memory_office, client, b"NOOP\r\n", 3 * LOGIN_TIME)
     assert not told("login-timed-out")

@@ -279,5 +279,5 @@ def test_keys_that_an_account_gets_later_have_the_salt_of_its_devices(directory)
     assert by_scram(checker, PHONE.text.encode()).device == "phone"
 
 
-def test_who_has_no_keys_at_all_has_no_salt():
+def test_an_account_without_keys_has_no_salt():
     assert module.salt(Account(JOE, JOE), [device("phone", PHONE)]) is None

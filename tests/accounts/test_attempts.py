@@ -104,7 +104,7 @@ def test_what_was_no_wrong_try_is_given_back_and_no_more_than_there_was(attempts
     ]
 
 
-def test_who_was_right_is_known_from_there_for_a_month(attempts):
+def test_the_network_of_a_right_login_is_known_for_a_month(attempts):
     attempts.take(JOE, HERE, NOW)
     attempts.give_back(JOE, HERE, NOW, True)
     assert guess(attempts, now=NOW + KNOWN - 1) == AttemptResult(known=True)
@@ -155,7 +155,7 @@ def test_wrong_ones_are_shown_the_latest_first_with_until_when_they_are_blocked(
     ]
 
 
-def test_who_was_right_is_not_shown(attempts):
+def test_right_logins_are_not_listed(attempts):
     attempts.take(JOE, HERE, NOW)
     attempts.give_back(JOE, HERE, NOW, True)
     assert attempts.failures(NOW) == []

@@ -240,7 +240,7 @@ def test_a_password_file_of_twisted_vouches_for_our_accounts(directory, password
     refused(checker, b"jim@example.net", b"file word")
 
 
-def test_whom_no_directory_knows_stays_out_and_the_log_says_why(directory, password_file):
+def test_a_login_of_an_unknown_account_fails_and_the_log_says_why(directory, password_file):
     checker = checker_of(directory, others=[password_file])
     with capturedLogs() as logged:
         refused(checker, b"eve@example.net", b"x")
@@ -304,7 +304,7 @@ def at_home(directory):
 
 
 @pytest.mark.parametrize("others", [[], [Vouches(b"joe@example.net")]], ids=["own", "vouched"])
-def test_who_may_log_in_from_some_networks_only_does_so_from_there(at_home, logged, others):
+def test_an_account_with_networks_logs_in_from_those_only(at_home, logged, others):
     checker = checker_of(at_home, others=others)
     for address in ("192.0.2.7", "2001:db8::1"):
         assert from_there(checker, address).address == "joe@example.net"

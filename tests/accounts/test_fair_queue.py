@@ -38,7 +38,7 @@ def test_the_prefix_of_a_network(network, prefix):
         ([""] * 11, "10"),
     ],
 )
-def test_who_is_one_too_many(networks, why):
+def test_a_full_queue_refuses(networks, why):
     line = FairQueue(BOUNDS)
     for n, network in enumerate(networks[:-1]):
         assert line.join(n, network) is None
@@ -59,7 +59,7 @@ def test_prefixes_take_turns_and_in_each_the_first_is_first():
     assert [line.next() for _ in range(7)] == [*order, None]
 
 
-def test_whoever_leaves_twice_leaves_once():
+def test_leaving_twice_counts_once():
     line = FairQueue(BOUNDS)
     line.join("a", "192.0.2.1")
     line.join("b", "192.0.2.1")

@@ -146,7 +146,7 @@ def test_what_cannot_be_read_at_the_start_stops_the_start(path, what):
         finish(FileDirectory(str(path), parse, ImmediateExecutor()).start())
 
 
-def test_all_who_ask_wait_for_one_reading(path, logged):
+def test_all_questions_wait_for_one_reading(path, logged):
     executor = ManualExecutor()
     directory = FileDirectory(str(path), parse, executor)
     started = Deferred.fromCoroutine(directory.start())

@@ -29,7 +29,7 @@ def test_many_right_ones_at_once_from_a_new_network_all_get_in(tmp_path, clock, 
     office.login_db.close()
 
 
-def test_who_got_in_from_there_lately_gets_in_whatever_others_try(office, clock, runs):
+def test_a_known_network_gets_in_whatever_others_try(office, clock, runs):
     office.try_(password=RIGHT)
     office.try_(password=RIGHT, address=AFAR)
     for n in range(9):
@@ -84,7 +84,7 @@ def test_after_a_restart_owners_come_before_all_bots(held, runs):
 
 
 @pytest.mark.parametrize("address", [THERE, AFAR])
-def test_an_owners_name_helps_nobody_who_comes_from_elsewhere(held, runs, address):
+def test_an_owners_name_does_not_help_other_networks(held, runs, address):
     storm(held)
     assert held.try_(password=b"guessed", address=address) != []
     assert held.checker._verifier._queue._known.next() is None
@@ -128,7 +128,7 @@ def test_what_a_known_network_gets_wrong_is_shown(office, clock):
     ]
 
 
-def test_the_ledger_is_left_alone_by_those_who_come_again(office, clock):
+def test_logins_from_a_known_network_do_not_ask_the_database(office, clock):
     office.try_(password=RIGHT)
     office.login_db.close()
     with capturedLogs() as logged:

@@ -229,7 +229,7 @@ def test_an_empty_password_never_reaches_a_bind(directory, monkeypatch):
         assert not finish(directory.verify(joe, empty))
 
 
-def test_searches_go_on_as_who_they_were(directory):
+def test_searches_keep_their_own_login(directory):
     """The user's password is tried on a connection of its own."""
     for _ in range(2):
         assert finish(directory.verify(finish(directory.find(JOE)), b"pw of joe"))

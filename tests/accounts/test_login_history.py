@@ -120,7 +120,9 @@ def test_they_are_found_by_account_and_by_time_the_latest_first(recording, login
     ]
 
 
-def test_who_has_gone_is_forgotten_and_known_no_more(recording, login_history, clock, login_db):
+def test_a_removed_account_is_forgotten_with_its_networks(
+    recording, login_history, clock, login_db
+):
     phone = Account(JOE.address, JOE.maildrop, device="phone")
     for account in (JOE, phone, ANN):
         recording.note(account, session_info())
@@ -191,7 +193,7 @@ def test_only_so_many_wait(recording, monkeypatch):
     assert len(recording._used) == 2
 
 
-def test_the_realm_notes_those_who_have_logged_in_and_nobody_else():
+def test_the_realm_notes_logins_only():
     noted = []
 
     class Rooms:

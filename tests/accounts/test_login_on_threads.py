@@ -137,7 +137,7 @@ def test_passwords_are_hashed_on_threads_of_their_own_and_the_disk_stays_free(of
     assert {name.split()[0] for name in runs} == {"hashing"}
 
 
-def test_all_who_come_at_once_share_one_run_and_one_who_goes_harms_nobody(office, runs):
+def test_equal_logins_share_one_run_and_a_cancelled_one_harms_none(office, runs):
     waiting = [office.trying(b"secret word") for _ in range(20)]
     runs.wait_for(1)
     while len(office.found) < 20:  # one alone who goes would end a run that nobody waits for

@@ -211,7 +211,7 @@ def test_a_copy_of_the_old_version_is_kept_and_the_log_says_where(path, logged):
     assert not [one for one in os.listdir(os.path.dirname(path)) if one.endswith(".new")]
 
 
-def test_who_has_gone_back_and_comes_again_has_a_copy_of_now(path):
+def test_an_upgrade_after_a_downgrade_makes_a_new_copy(path):
     version = dumped(path)[1]
     copy = Path(f"{path}.version-{version}")
     finish(started(path).stop())

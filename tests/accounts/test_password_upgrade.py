@@ -128,7 +128,7 @@ def test_they_are_made_one_after_the_other(some, executor):
     assert executor.waiting == []
 
 
-def test_no_more_passwords_wait_than_may_and_who_was_left_out_has_the_next_login(
+def test_waiting_passwords_are_bounded_and_the_rest_are_upgraded_at_the_next_login(
     some, executor, monkeypatch
 ):
     monkeypatch.setattr(password_upgrade, "WAITING", 2)
@@ -157,7 +157,7 @@ def test_keys_of_a_password_that_was_changed_meanwhile_are_not_kept(some, execut
     ("why", "is_ours"),
     [(TemporaryFailure("the disk is full"), False), (ValueError("a mistake of ours"), True)],
 )
-def test_trouble_with_one_is_logged_without_his_password_and_the_others_get_theirs(
+def test_a_failure_is_logged_without_the_password_and_the_others_are_upgraded(
     some, executor, failures, why, is_ours
 ):
     keep = some.keep_scram
@@ -200,7 +200,7 @@ def test_no_keys_are_made_for_whom_they_cannot_be_kept(some, executor):
     assert executor.waiting == []
 
 
-def test_whom_another_checker_vouches_for_gets_no_keys(some, executor):
+def test_a_login_through_another_checker_makes_no_keys(some, executor):
     class Vouches:
         credentialInterfaces = Checker.credentialInterfaces
 
@@ -271,7 +271,7 @@ def test_a_password_that_is_changed_meanwhile_keeps_its_own_hash(imported, execu
 # -- the end ------------------------------------------------------------------------
 
 
-def test_who_derives_nothing_stops_at_once(checker):
+def test_a_stop_without_work_ends_at_once(checker):
     for _ in range(2):
         finish(checker.stop())
 

@@ -106,7 +106,7 @@ def test_another_hash_is_another_question(asked, executor, runs):
     assert asked(b"u", "b:", b"b") == [True]
 
 
-def test_all_who_ask_the_same_share_one_run(asked, executor, runs):
+def test_equal_requests_share_one_run(asked, executor, runs):
     answers = [asked(b"u", "a:", b"a") for _ in range(50)]
     wrong = [asked(b"u", "a:", b"b") for _ in range(50)]
     executor.work()
@@ -123,7 +123,7 @@ def test_unknown_users_share_no_run(asked, executor, runs):
 
 
 @pytest.mark.parametrize("gone", [0, 1, 2])
-def test_one_who_goes_does_not_take_the_others_along(asked, executor, runs, gone):
+def test_a_cancelled_request_does_not_cancel_the_others(asked, executor, runs, gone):
     answers = [asked(b"u", "a:", b"a") for _ in range(3)]
     asked.cancel(answers[gone])
     assert isinstance(answers[gone][0], CancelledError)
@@ -243,7 +243,7 @@ def test_a_storm_at_a_known_account_from_elsewhere_takes_no_place_of_the_known(
     assert sum(map(refused, storm)) >= 3000 - STRANGERS.total - 2
 
 
-def test_who_asks_what_a_stranger_asks_has_no_strangers_place(asked, executor, runs):
+def test_a_known_client_does_not_share_a_strangers_run(asked, executor, runs):
     flood(asked, 100)
     stranger = asked(b"u", "a:", b"a", network="203.0.113.1")
     owner = asked(b"u", "a:", b"a", network="192.0.2.1", known=True)
@@ -273,7 +273,7 @@ def test_one_prefix_keeps_no_other_stranger_waiting(asked, executor, runs, place
     assert traveller == [True]
 
 
-def test_who_gives_way_hears_it(asked, executor, runs):
+def test_a_request_that_gives_way_fails(asked, executor, runs):
     """This machine alone may fill the line; the last of it gives way to others."""
     local = [asked(b"u%d" % n, None, b"x") for n in range(STRANGERS.total + 2)]
     other = asked(b"u", "a:", b"a", network="192.0.2.1")
@@ -283,7 +283,7 @@ def test_who_gives_way_hears_it(asked, executor, runs):
     assert local[:-1] == [[False]] * (STRANGERS.total + 1)
 
 
-def test_nothing_is_left_of_those_who_went(executor, clock):
+def test_cancelled_requests_leave_nothing_behind(executor, clock):
     subject = PasswordVerifier(executor, clock.seconds, at_once=1)
     waiting = [
         Deferred.fromCoroutine(

@@ -59,7 +59,7 @@ def checker(directory):
         ("JO\u0308RG@example.net".encode(), OTHER, "jörg@example.net"),
     ],
 )
-def test_who_has_the_password_proves_it(checker, user, password, name):
+def test_scram_accepts_the_right_password(checker, user, password, name):
     assert finish(by_scram(checker, user, password)).address == name
 
 
@@ -118,7 +118,7 @@ def by_cram(checker, user, secret):
         ("jörg@example.net".encode(), "schön".encode(), "jörg@example.net"),
     ],
 )
-def test_who_knows_the_shared_secret_comes_in(checker, user, secret, name):
+def test_cram_md5_accepts_the_shared_secret(checker, user, secret, name):
     assert by_cram(checker, user, secret).address == name
 
 
@@ -180,7 +180,7 @@ def test_a_text_that_is_an_address_will_do(checker):
     assert found.address == JOE
 
 
-def test_who_has_lost_everything_comes_in_by_nothing(directory, checker):
+def test_an_account_without_secrets_cannot_log_in(directory, checker):
     assert by_password(checker, JOE.encode(), RIGHT)
     finish(directory.set_secret(JOE, None))
     finish(directory.set_shared(JOE, None))
@@ -280,7 +280,7 @@ def salt(checker, user):
     return finish(checker.salt(user))
 
 
-def test_who_has_keys_is_told_their_salt(checker):
+def test_the_salt_of_an_account_is_that_of_its_keys(checker):
     assert salt(checker, b"JOE@example.net") == Salt(b"salt of secret word", 5000)
 
 
@@ -297,7 +297,7 @@ STRANGERS = [
 ]
 
 
-def test_nobody_can_tell_from_a_salt_who_has_an_account(checker):
+def test_salts_do_not_reveal_which_accounts_exist(checker):
     """As new keys have them: of the same length, with as many rounds, each another."""
     real = derive(b"x")
     salts = [salt(checker, user) for user in STRANGERS]
@@ -305,7 +305,7 @@ def test_nobody_can_tell_from_a_salt_who_has_an_account(checker):
     assert len({one.salt for one in salts}) == len(salts)
 
 
-def test_the_salt_of_a_stranger_stays_and_does_not_depend_on_how_he_writes_himself(directory):
+def test_the_salt_of_an_unknown_name_stays_in_every_spelling(directory):
     key = b"k" * 32
     before, after = checker_of(directory), checker_of(directory)
     before.fake_salts = after.fake_salts = key

@@ -85,7 +85,7 @@ def test_nothing_is_remembered_while_the_files_are_fresh(directory, executor, pa
     assert executor.runs == 3
 
 
-def test_nothing_is_remembered_while_somebody_writes(directory, executor, path):
+def test_nothing_is_cached_during_a_write(directory, executor, path):
     """A change lies in the log before it is committed: its look is not that of the answer."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA cache_size = 1")
@@ -114,7 +114,7 @@ def test_an_answer_does_not_outlive_the_look_of_the_files():
     assert answers.holder(two, "joe") is None
 
 
-def test_random_names_do_not_push_out_those_who_are_here(monkeypatch):
+def test_random_names_do_not_push_out_accounts(monkeypatch):
     monkeypatch.setattr(sql_directory, "KNOWN", 3)
     monkeypatch.setattr(sql_directory, "UNKNOWN", 2)
     answers, look = AnswerCache(), (1, 1, 1, 1, 1, 1)
@@ -217,7 +217,7 @@ def test_a_full_disk_costs_the_change_and_nothing_else(directory, path, another)
         assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_database_that_somebody_holds_can_be_read_and_changed_later(directory, path, monkeypatch):
+def test_a_locked_database_can_be_read_and_changed_later(directory, path, monkeypatch):
     monkeypatch.setattr(database_module, "WRITER_WAITS", 0.01)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

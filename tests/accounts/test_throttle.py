@@ -67,7 +67,7 @@ def test_a_right_password_from_elsewhere_is_not_looked_at_either(office, clock, 
     assert unlooked(lucky)
 
 
-def test_nobody_who_has_no_account_is_treated_otherwise(office, clock, runs):
+def test_unknown_names_are_throttled_like_accounts(office, clock, runs):
     for user in (EVE, "eve", "\udcff", "x" * 9000):
         outcomes = [
             office.show(
@@ -116,7 +116,7 @@ def test_this_machine_may_try_many_accounts(office, runs):
     assert office.guess(9, address="127.0.0.1") == 5
 
 
-def test_who_is_disabled_hears_it_only_with_the_right_password(office):
+def test_a_disabled_account_is_told_so_only_with_the_right_password(office):
     finish(office.directory.set_state(JOE, "disabled"))
     assert wrong(office.try_(password=b"wrong"))
     assert [type(one) for one in office.try_(password=RIGHT)] == [AccountDisabled]
@@ -194,7 +194,7 @@ def test_what_is_cleared_by_the_command_counts_within_seconds(office, clock):
     assert right(waiting)
 
 
-def test_nobody_who_waits_asks_the_ledger_more_than_now_and_then(office, clock, monkeypatch):
+def test_waiting_logins_rarely_ask_the_database(office, clock, monkeypatch):
     office.guess(2)
     asked = []
     take = office.attempts.take
@@ -204,7 +204,7 @@ def test_nobody_who_waits_asks_the_ledger_more_than_now_and_then(office, clock, 
     assert len(asked) <= PATIENCE / LOOK_AGAIN + 2
 
 
-def test_who_goes_while_he_waits_leaves_nothing_behind(office, clock):
+def test_a_client_that_leaves_while_it_waits_leaves_nothing_behind(office, clock):
     office.guess(2)
     office.try_()
     office.last.cancel()
@@ -213,7 +213,7 @@ def test_who_goes_while_he_waits_leaves_nothing_behind(office, clock):
     assert clock.getDelayedCalls() == []
 
 
-def test_who_goes_while_the_password_is_looked_at_has_had_his_try(office, runs):
+def test_a_client_that_leaves_during_the_check_has_used_its_attempt(office, runs):
     office.checker._verifier._hashing = ManualExecutor()
     for n in range(3):
         outcome = office.try_(password=b"wrong %d" % n)

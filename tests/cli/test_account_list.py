@@ -154,7 +154,7 @@ def test_only_those_over_a_share_of_their_quota_are_listed(people, office, ask, 
     assert names(ask, "--over", "25") == []
 
 
-def test_only_those_who_have_not_logged_in_for_so_long_are_listed(people, ask, log_in):
+def test_accounts_without_a_recent_login_are_listed(people, ask, log_in):
     log_in(ANN, 30 * 24 * HOUR)
     log_in("postmaster@example.net", HOUR)
     assert names(ask, "--last-login-before", "10 days") == [ANN, BOB]

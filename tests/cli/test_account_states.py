@@ -34,7 +34,7 @@ def test_an_account_is_disabled_and_enabled(joe, run, ask):
 
 
 @pytest.mark.parametrize("word", ["disable", "enable"])
-def test_who_has_no_account_is_not_disabled(joe, run, word):
+def test_an_unknown_account_cannot_be_disabled(joe, run, word):
     result = run("account", word, "eve@example.net", status=1)
     assert "there is no account eve@example.net here" in result.output
 
@@ -49,7 +49,7 @@ def test_the_postmaster_is_not_disabled(office, run, ask):
     assert ask("account", "show", account)["state"] == "enabled"
 
 
-def test_the_sessions_of_who_is_disabled_end(joe, run, ask, monkeypatch):
+def test_disabling_ends_the_sessions(joe, run, ask, monkeypatch):
     asked = []
 
     def daemon(context, question):

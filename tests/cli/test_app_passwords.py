@@ -189,7 +189,7 @@ def test_an_account_is_shown_with_its_last_login_and_its_devices(joe, run, ask, 
     assert re.search(r"^phone .* pop3 +USER +TLSv1.3  192.0.2.1$", lines, re.MULTILINE)
 
 
-def test_who_was_never_here_is_shown_so(joe, run, ask):
+def test_an_account_that_never_logged_in_is_shown_so(joe, run, ask):
     assert "\nlast login  never\n" in run("account", "show", JOE).stdout
     shown = ask("account", "show", JOE)
     assert (shown["last_login"], shown["devices"]) == (None, [])

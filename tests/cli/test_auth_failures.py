@@ -91,7 +91,7 @@ def test_all_are_cleared(guessed, attempts, run):
     assert attempts.failures(guessed) == []
 
 
-def test_who_is_not_there_is_not_cleared(guessed, run):
+def test_clearing_an_unknown_name_says_so(guessed, run):
     said = run("auth-failures", "--clear", "jim@example.net", status=1).stderr
     assert said == "postoffice: there are no wrong passwords of jim@example.net\n"
 

@@ -77,7 +77,7 @@ def test_what_was_collected_goes_by_that(run, drops):
     assert left(drops) == [0, 1]
 
 
-def test_who_collects_just_now_is_left_alone(run, ask, drops):
+def test_an_open_maildrop_does_not_expire(run, ask, drops):
     run("domain", "set", "example.net", "--keep", "30days")
     lock = files.lock(str(drops[ANN]))
     assert run("maildrop", "expire", ANN).output == (

@@ -107,7 +107,7 @@ def test_where_something_else_must_happen_first_the_reactor_runs(something, exec
     assert not reactor.running
 
 
-def test_who_waits_for_ever_can_be_interrupted(executor, reactor):
+def test_endless_waiting_can_be_interrupted(executor, reactor):
     reactor.callLater(0, os.kill, os.getpid(), signal.SIGTERM)  # its handlers are there by then
 
     async def ask():

@@ -214,7 +214,7 @@ def test_those_who_cannot_log_in_at_all_are_not_counted(office, ask):
     assert ask("check-config")["warnings"] == []
 
 
-def test_who_has_got_what_it_needs_is_not_counted_any_more(ann, office, run, ask):
+def test_an_account_with_all_secrets_is_not_counted_any_more(ann, office, run, ask):
     offer(office, "SCRAM-SHA-256", "CRAM-MD5")
     assert len(ask("check-config")["warnings"]) == 1
     run("account", "set", ann, "--generate-shared-secret")
@@ -305,7 +305,7 @@ def test_an_account_is_shown_with_all_by_which_it_can_log_in(ann, run, ask):
     assert mechanisms(ask) == by_password
 
 
-def test_who_has_nothing_logs_in_by_nothing(office, run):
+def test_an_account_without_a_password_is_shown_so(office, run):
     shown = run("account", "show", "postmaster@example.net").output
     assert "password    no: nobody can log in\n" in shown
     assert "logs in by  nothing\n" in shown

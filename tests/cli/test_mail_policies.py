@@ -68,7 +68,7 @@ def test_a_change_leaves_what_it_does_not_name(ask, ann, of):
     assert said["quota"]["octets"] == 2 << 20
 
 
-def test_who_is_added_may_say_something_from_the_start(run, ask, office):
+def test_an_account_may_be_added_with_a_mail_policy(run, ask, office):
     run("domain", "add", "example.org", "--keep", "30days")
     run("account", "add", "ann@example.org", "--generate", "--in-use", "take-over")
     said = ask("account", "show", "ann@example.org")

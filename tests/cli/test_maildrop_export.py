@@ -388,7 +388,7 @@ def test_what_to_export_must_be_said(run, drops, words):
     run("maildrop", "export", *words, status=2)
 
 
-def test_who_is_not_here(run, drops):
+def test_an_export_of_something_unknown_is_refused(run, drops):
     assert (
         "there is neither" in run("maildrop", "export", "eve@example.net", "out", status=1).output
     )

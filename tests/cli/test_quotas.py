@@ -77,7 +77,7 @@ def test_a_change_leaves_what_it_does_not_name(ask, ann, of):
     assert quota_of(said) == ((1 << 30, 0, "reject"), ["default"] * 3)
 
 
-def test_who_is_added_may_have_one_from_the_start(run, ask, office):
+def test_an_account_may_be_added_with_a_quota(run, ask, office):
     run("domain", "add", "example.org", "--quota", "10 MiB", "--over", "make-room")
     run("account", "add", "ann@example.org", "--generate", "--quota-messages", "5")
     said = quota_of(ask("account", "show", "ann@example.org"))

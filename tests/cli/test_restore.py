@@ -106,7 +106,7 @@ def test_a_domain_alone(run, ask, here):
         ("restore", "b.tar", "--domain", "example.com"),
     ],
 )
-def test_who_is_unknown_is_refused(run, here, words):
+def test_a_restore_of_an_unknown_name_is_refused(run, here, words):
     run("backup", "b.tar")
     assert words[-1] in run(*words, status=1).stderr
     assert not Path("x.tar").exists()
@@ -146,7 +146,7 @@ def test_mail_does_not_go_to_another_who_has_the_name_now(run, ask, here):
 
 
 @pytest.mark.parametrize("words", [("--maildrop", "rob@example.net"), ("--domain", "example.net")])
-def test_who_was_renamed_since_gets_the_mail_of_the_old_name(run, ask, here, words):
+def test_a_renamed_account_gets_the_mail_of_its_old_name(run, ask, here, words):
     run("backup", "b")
     run("account", "rename", BOB, "rob@example.net")
     run("account", "add", BOB, "--password-stdin", text="the secret of another bob\n")

@@ -299,7 +299,7 @@ def test_nobody_is_renamed_to_somebody_or_nowhere(peopled):
     assert finish_all(peopled.each_account()) == before
 
 
-def test_whoever_gets_the_old_name_gets_another_maildrop(peopled):
+def test_a_new_account_of_the_old_name_gets_another_maildrop(peopled):
     """And so does whoever is named as that maildrop is."""
     assert finish(peopled.maildrop_for("eve@example.net")) == "eve@example.net"
     assert finish(peopled.rename(JOE, JIM))

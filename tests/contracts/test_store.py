@@ -397,7 +397,7 @@ def test_the_own_password_is_the_only_device_where_there_are_no_others(keeping):
     assert finish(keeping.expire(JOE, alone, False)) == (1, 5)
 
 
-def test_whoever_collects_by_the_own_password_is_waited_for(keeping):
+def test_mail_waits_for_a_client_with_the_accounts_own_password(keeping):
     collect(keeping, "", 1)
     assert len(collect(keeping, "phone", 2, frozenset(("phone",)))) == 1
     only = KeepTimes(collected=0, devices=frozenset(("phone",)))
@@ -444,7 +444,7 @@ def test_mail_that_comes_or_goes_is_no_login(store):
     maildrop.release()
 
 
-def test_who_finds_a_session_there_has_not_logged_in(store):
+def test_a_login_to_a_maildrop_in_use_does_not_count(store):
     first, second = store.maildrop(JOE), store.maildrop(JOE)
     finish(first.open())
     with pytest.raises((MaildropLocked, LoginTooSoon)):  # both are so

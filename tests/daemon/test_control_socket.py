@@ -93,7 +93,7 @@ def test_an_answer_may_take_long_and_its_client_may_go(tmp_path, there):
     assert found.transport.value() == (answer if there else b"")
 
 
-def test_whoever_asks_nothing_is_cut_off(control):
+def test_a_client_that_asks_nothing_is_cut_off(control):
     found = asked(control)
     control.reactor.advance(PATIENCE)
     assert found.transport.aborted

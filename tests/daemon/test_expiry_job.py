@@ -159,7 +159,7 @@ def test_what_is_said_while_a_round_goes_on_holds_at_once(office):
     assert round_.called
 
 
-def test_who_collects_just_now_is_looked_at_again_later(office):
+def test_an_open_maildrop_is_examined_again_later(office):
     finish(office.directory.set_domain_mail_policy("example.net", MailPolicy(keep=A_DAY)))
     office.clock.advance(2 * A_DAY)
     maildrop = office.store.maildrop(NAMES[0])
@@ -174,7 +174,7 @@ def test_who_collects_just_now_is_looked_at_again_later(office):
     assert round_.called
 
 
-def test_who_collects_all_the_time_keeps_his_mail_until_tomorrow(office):
+def test_a_maildrop_that_stays_open_expires_the_next_day(office):
     office.says(NAMES[0], keep=A_DAY)
     office.clock.advance(2 * A_DAY)
     finish(office.store.maildrop(NAMES[0]).open())

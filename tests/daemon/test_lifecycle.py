@@ -328,7 +328,7 @@ def test_becoming_nobody_known_is_an_error(monkeypatch):
         privileges.become("nobody-of-this-name", "/nowhere")
 
 
-def test_who_is_not_root_stays_who_he_is(monkeypatch):
+def test_without_root_the_user_stays_the_same(monkeypatch):
     monkeypatch.setattr(privileges.os, "geteuid", lambda: 12345)
     monkeypatch.setattr(privileges.os, "setuid", lambda uid: pytest.fail("setuid"))
     privileges.become("nobody", "/nowhere")

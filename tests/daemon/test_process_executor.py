@@ -106,7 +106,7 @@ def test_what_no_pipe_takes_is_a_failure_and_no_end(apart):
     assert result(executor.run(Desk.print)) == "printed"
 
 
-def test_who_gave_up_hears_nothing_and_the_next_is_answered(apart):
+def test_a_cancelled_call_gets_no_answer_and_the_next_does(apart):
     executor = apart()
     given_up = executor.run(Desk.see)
     given_up.addErrback(lambda _: None)
@@ -134,7 +134,7 @@ def test_a_stop_comes_behind_what_was_asked(apart, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_who_dies_in_the_middle_fails_what_it_did_and_another_comes(apart, monkeypatch, logged):
+def test_a_process_that_dies_fails_its_calls_and_is_replaced(apart, monkeypatch, logged):
     executor = apart()
     _, pid, _ = result(executor.run(Desk.see))
     waiting = executor.run(Desk.meet, "one", "nobody")

@@ -75,7 +75,7 @@ def test_signs_of_life_come_twice_as_often_as_expected(manager):
 @pytest.mark.parametrize(
     "more", [{"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "soon"}, {}]
 )
-def test_who_expects_no_signs_of_ours_gets_none(manager, more):
+def test_without_a_watchdog_no_sign_of_life_is_sent(manager, more):
     listening, name = manager
     clock = Clock()
     Systemd({"NOTIFY_SOCKET": name, **more}, clock).ready("open")

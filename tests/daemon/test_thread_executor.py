@@ -87,7 +87,7 @@ def test_results_that_are_ready_together_come_in_one_turn(reactor, executor):
     assert reactor.woken < 100
 
 
-def test_who_is_cancelled_stops_waiting_and_the_work_goes_on(reactor, executor):
+def test_a_cancelled_wait_ends_and_the_work_goes_on(reactor, executor):
     gate, ended = threading.Event(), threading.Event()
 
     def work():
@@ -114,7 +114,7 @@ def test_stopping_waits_for_what_was_asked(reactor):
     assert all(deferred.called for deferred in waiting)
 
 
-def test_who_asks_after_the_end_hears_so(reactor):
+def test_a_call_after_the_stop_fails(reactor):
     executor = ThreadExecutor(reactor, 1)
     executor.start()
     reactor.turn_until(Deferred.fromCoroutine(executor.stop()))

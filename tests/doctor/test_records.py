@@ -46,7 +46,7 @@ def test_the_lines_are_a_zone_that_a_name_server_reads():
     assert {one.type for one in records} == {"MX", "TXT", "SRV", "CNAME", "A", "AAAA", "PTR"}
 
 
-def test_who_sends_decides_what_spf_allows():
+def test_the_spf_record_depends_on_who_sends():
     spf = {
         sends: value(domain_records(PublicSite(hostname=HOSTNAME, sends=sends), DOMAIN), SPF)
         for sends in (DIRECT, SMARTHOST, NOTHING)

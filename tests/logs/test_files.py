@@ -83,7 +83,7 @@ def test_without_journalctl_it_is_told(monkeypatch, tmp_path):
         list(SystemdJournal().lines())
 
 
-def test_who_stops_reading_ends_journalctl(monkeypatch, tmp_path):
+def test_journalctl_ends_when_reading_stops(monkeypatch, tmp_path):
     endless = tmp_path / "journalctl"
     endless.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec {shutil.which('yes')}\n")
     endless.chmod(0o755)

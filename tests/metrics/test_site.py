@@ -52,7 +52,7 @@ def test_a_scrape_is_rendered_once_a_second(site):
     assert site.rendered == 2
 
 
-def test_who_is_silent_is_disconnected(site):
+def test_a_silent_client_is_disconnected(site):
     _, transport = site.connect()
     site.clock.advance(TIMEOUT + 1)
     assert transport.disconnecting or transport.disconnected

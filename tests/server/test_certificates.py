@@ -427,7 +427,7 @@ def test_a_fault_of_ours_does_not_end_the_looking(tmp_path, opened, clock, failu
     assert shown(certificates) == [new[0]]
 
 
-def test_who_stops_in_the_middle_of_a_look_hears_no_more_of_it(tmp_path, opened, clock, failures):
+def test_a_stop_during_a_look_ends_it(tmp_path, opened, clock, failures):
     executor = ManualExecutor()
     certificates = opened(written(tmp_path, made("x")), executor=executor)
     clock.advance(LOOKS)

@@ -88,7 +88,7 @@ def test_our_bug_is_logged_and_means_later(client, failures):
     failures.clear()
 
 
-def test_who_says_goodbye_is_hung_up_on_after_the_answer(client):
+def test_the_connection_closes_after_the_reply_to_a_goodbye(client):
     client.dataReceived(b"a\nbye\nb\n")
     assert said(client) == b"hello\r\naabye"
     assert client.transport.disconnecting
@@ -262,7 +262,7 @@ def test_a_command_has_its_time_however_it_trickles(client, clock):
     assert client.transport.disconnecting
 
 
-def test_who_goes_on_trickling_is_cut_off_all_the_same(client, clock):
+def test_a_client_that_goes_on_trickling_is_cut_off(client, clock):
     for _ in range(21):
         client.dataReceived(b"a")
         clock.advance(10)

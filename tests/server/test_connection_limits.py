@@ -10,7 +10,7 @@ from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.util.networks import network_of
 
 
-def test_who_leaves_makes_room():
+def test_a_client_that_leaves_makes_room():
     connection_limits = ConnectionLimits(2, 100)
     assert [connection_limits.admit(f"192.0.2.{n}") for n in range(3)] == [True, True, False]
     connection_limits.leave("192.0.2.0")
@@ -43,7 +43,7 @@ def test_clients_on_unix_sockets_count_only_in_the_total():
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(["", "192.0.2.1", "2001:db8::1"]))))
-def test_whoever_comes_and_goes_the_counts_are_kept(steps):
+def test_the_counts_are_kept_over_any_arrivals_and_departures(steps):
     connection_limits = ConnectionLimits(4, 2)
     inside: list[str] = []
     for comes, who in steps:
@@ -80,7 +80,7 @@ def test_no_service_takes_what_is_kept_for_the_others(greedy):
     assert connection_limits.admit("192.0.2.0", greedy)
 
 
-def test_what_is_not_kept_goes_to_whoever_comes_first():
+def test_places_that_are_not_reserved_go_to_the_first():
     connection_limits = ConnectionLimits(20, 1000, ["smtp", "pop3"])
     assert sum(connection_limits.admit("", "smtp") for _ in range(20)) == 15
     assert sum(connection_limits.admit("", "pop3") for _ in range(20)) == 5

@@ -27,7 +27,7 @@ def test_a_client_that_comes_early_is_greeted_when_the_office_is_open(factory, c
     assert not early.transport.aborted
 
 
-def test_whoever_has_waited_too_long_hears_that_the_office_is_starting(factory, clock, logged):
+def test_a_client_that_waited_too_long_is_told_of_the_start(factory, clock, logged):
     factory.starting = True
     early = connected(factory)
     clock.advance(STARTUP_WAIT)
@@ -51,7 +51,7 @@ def test_a_start_that_fails_tells_those_who_wait(factory, clock):
     assert closed.called
 
 
-def test_who_waits_for_tls_early_hears_nothing_in_clear(factory, clock):
+def test_a_client_of_implicit_tls_gets_nothing_in_clear_at_the_start(factory, clock):
     factory.listener_options = ListenerOptions(implicit=True)
     factory.starting = True
     early = connected(factory)

@@ -117,7 +117,7 @@ def test_a_share_is_used_up_by_count_or_by_time():
     assert share.had(1)
 
 
-def test_whoever_waits_goes_on_in_the_next_turn_as_long_as_that_has_time():
+def test_waiting_work_goes_on_in_the_next_turn_while_there_is_time():
     clock = Clock()
     reactor_shares = ReactorShares(clock)
     went = []

@@ -138,7 +138,7 @@ def test_where_others_are_refused_they_are_at_once(office, monkeypatch, state):
 
 
 @pytest.mark.parametrize("state", SILENT + BUSY)
-def test_who_waits_is_in_as_soon_as_the_first_has_gone(office, monkeypatch, state):
+def test_a_waiting_login_succeeds_as_soon_as_the_first_session_ends(office, monkeypatch, state):
     office.serve(**POLICIES["wait"])
     first = First(office, monkeypatch)
     getattr(first, state)()
@@ -155,7 +155,7 @@ def test_who_waits_is_in_as_soon_as_the_first_has_gone(office, monkeypatch, stat
 
 
 @pytest.mark.parametrize("state", SILENT + BUSY)
-def test_who_waits_does_not_wait_for_ever(office, monkeypatch, state):
+def test_a_login_does_not_wait_for_ever(office, monkeypatch, state):
     office.serve(**POLICIES["wait"])
     first = First(office, monkeypatch)
     getattr(first, state)()
@@ -207,7 +207,7 @@ def test_a_session_that_waits_for_us_is_not_taken_over(office, monkeypatch, stat
     assert count(office) == 2
 
 
-def test_who_takes_over_is_in_when_an_update_ends_meanwhile(office, monkeypatch):
+def test_a_takeover_succeeds_when_the_update_ends(office, monkeypatch):
     office.serve(**POLICIES["take-over"])
     first = First(office, monkeypatch)
     first.updating()
@@ -229,7 +229,7 @@ def test_an_active_session_is_not_taken_over(office):
     assert IN_USE in second.hear()
 
 
-def test_whoever_goes_on_taking_what_it_is_sent_is_not_taken_over(office, monkeypatch):
+def test_a_client_that_goes_on_receiving_is_not_taken_over(office, monkeypatch):
     office.serve(**POLICIES["take-over"])
     first = office.client("pop3")
     first.say(LOGIN + b"RETR 1\r\n")
@@ -246,7 +246,7 @@ def test_whoever_goes_on_taking_what_it_is_sent_is_not_taken_over(office, monkey
     assert is_in(second), "it takes nothing any more"
 
 
-def test_who_comes_too_soon_takes_nothing_over(office):
+def test_a_login_that_is_too_soon_takes_nothing_over(office):
     office.serve(in_use="take-over", login_delay=600)
     first = office.client("pop3")
     first.say(LOGIN)
@@ -265,7 +265,7 @@ def test_a_password_is_needed_to_take_over(office):
 
 
 @pytest.mark.parametrize("policy", ["wait", "take-over"])
-def test_who_goes_while_it_waits_leaves_nothing_behind(office, policy):
+def test_a_client_that_leaves_while_it_waits_leaves_no_wait_behind(office, policy):
     office.serve(**POLICIES[policy])
     first = office.client("pop3")
     first.say(LOGIN)
@@ -279,7 +279,7 @@ def test_who_goes_while_it_waits_leaves_nothing_behind(office, policy):
 
 @pytest.mark.parametrize("policy", ["refuse", "wait", "take-over"])
 @pytest.mark.parametrize("seconds", [0, 1, PATIENCE])
-def test_who_waits_for_a_maildrop_is_ended_with_the_sessions_of_its_account(
+def test_a_waiting_login_ends_with_the_sessions_of_its_account(
     office, monkeypatch, policy, seconds
 ):
     """Its account may have been disabled behind its login."""
@@ -301,7 +301,7 @@ def test_who_waits_for_a_maildrop_is_ended_with_the_sessions_of_its_account(
 
 
 @pytest.mark.parametrize("policy", ["wait", "take-over"])
-def test_who_will_say_no_more_neither_waits_nor_takes_over(office, policy):
+def test_a_client_that_closed_its_side_neither_waits_nor_takes_over(office, policy):
     """It may have gone, for all that TCP tells: it has closed its side and left nothing to do."""
     office.serve(**POLICIES[policy])
     first = office.client("pop3")
@@ -314,7 +314,7 @@ def test_who_will_say_no_more_neither_waits_nor_takes_over(office, policy):
     assert first.say(b"QUIT\r\n").startswith(b"+OK 1 deleted")
 
 
-def test_who_has_said_all_that_it_wants_before_is_waited_for(office):
+def test_commands_sent_before_the_close_are_carried_out(office):
     office.serve(**POLICIES["wait"])
     first = office.client("pop3")
     first.say(LOGIN)

@@ -170,7 +170,7 @@ def told(mailbox_context, **named) -> tuple[str, str]:
     return announced.expire, announced.login_delay
 
 
-def test_who_has_logged_in_is_told_what_holds_for_him(store):
+def test_after_a_login_capa_tells_the_policy_of_the_account(store):
     mailbox_context = MailboxContext(
         store, MailPolicy(keep=30 * A_DAY, login_delay=60).or_else(DEFAULT_POLICY)
     )

@@ -78,7 +78,7 @@ def client(office, octets: bytes = LOGIN) -> Client:
 
 
 @pytest.mark.parametrize("ends", [b"QUIT\r\n", None])
-def test_who_waits_hears_of_the_end_of_a_session_elsewhere(offices, ends):
+def test_a_waiting_login_is_told_when_a_session_elsewhere_ends(offices, ends):
     here, there, third = offices(3, in_use="wait", wait=30)
     first = client(there)
     seconds = [client(here), client(third)]

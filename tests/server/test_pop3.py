@@ -286,7 +286,7 @@ def test_octets_behind_stls_are_in_the_log(office, visits, logged):
     assert count(office) == 3
 
 
-def test_who_waits_for_its_proof_and_goes_has_logged_in_nowhere(office, visits, monkeypatch):
+def test_a_client_that_leaves_during_the_check_has_not_logged_in(office, visits, monkeypatch):
     waiting = Deferred()
     (judge,) = set(office.pop3.portal.checkers.values())
     monkeypatch.setattr(judge, "requestAvatarId", lambda credentials: waiting)

@@ -115,7 +115,7 @@ def test_a_balancer_counts_for_nobody_but_in_the_total(proxied, connection_limit
     ]
 
 
-def test_who_is_not_let_in_behind_a_balancer_has_said_all(proxied, connection_limits, clock):
+def test_a_refused_client_behind_a_balancer_is_not_read_from(proxied, connection_limits, clock):
     first, again = proxied(for_client(1)), proxied(for_client(1) + b"a\n")
     again.dataReceived(b"b\n")
     assert said(again) == b"full\r\n"
@@ -148,7 +148,7 @@ def test_a_session_that_does_not_begin_leaves_a_line(proxied, clock, logged, sai
     assert reason.startswith(why)
 
 
-def test_who_finds_no_room_leaves_a_line(proxied, connection_limits, logged):
+def test_a_refused_connection_is_logged(proxied, connection_limits, logged):
     proxied(for_client(1))
     lose(proxied(for_client(1)))
     assert reasons(logged) == ["too many connections"]

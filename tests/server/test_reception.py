@@ -140,7 +140,7 @@ def test_the_size_that_was_declared_is_what_room_is_asked_for(crowded, envelope,
     ("over", "failure", "code"),
     [("reject", MaildropFull, (552, "5.2.2")), ("defer", MaildropFullNow, (452, "4.2.2"))],
 )
-def test_who_has_no_room_is_refused_and_nobody_else(
+def test_only_a_recipient_without_room_is_refused(
     crowded, directory, envelope, over, failure, code
 ):
     finish(directory.set_quota(JOE, Quota(octets=999, over=over)))
@@ -174,7 +174,7 @@ def test_the_postmasters_quota_is_one_of_its_own(crowded, directory, envelope, a
     assert [account.quota for account, _ in asked] == [quota]
 
 
-def test_whoever_the_postmaster_is_has_room_under_his_own_name_too(crowded, envelope, asked):
+def test_the_postmaster_has_room_under_the_own_name_too(crowded, envelope, asked):
     envelope.size = 5000
     reception = replace(crowded, postmaster=Address.parse(JOE)).reception(
         SessionInfo("id", "smtp", Client("192.0.2.1"))

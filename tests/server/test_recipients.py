@@ -250,7 +250,7 @@ def test_the_postmaster_gets_mail_in_every_state(peopled, reception, envelope, s
     assert ask(reception, envelope, "abuse@example.com") == reply.RECIPIENT_OK
 
 
-def test_who_was_removed_meanwhile_sends_no_more(peopled, reception_context, envelope):
+def test_a_removed_account_sends_no_more(peopled, reception_context, envelope):
     user = SessionInfo("id", "submission", Client("192.0.2.1"))
     submission = reception_context.submission(user, finish(peopled.find(JOE)))
     finish(peopled.remove(JOE))

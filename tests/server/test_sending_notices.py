@@ -84,7 +84,7 @@ def test_an_owner_whose_mail_goes_elsewhere_is_told_in_the_own_maildrop(memory_o
     assert [len(mail(memory_office, name)) for name in (JOE, ANN, POSTMASTER)] == [1, 1, 2]
 
 
-def test_who_is_not_there_is_not_told(memory_office, notices):
+def test_an_unknown_account_gets_no_notice(memory_office, notices):
     notices.tell("gone@example.net", HELD, {"why": "x"})
     assert len(mail(memory_office, POSTMASTER)) == 1
     finish(memory_office.directory.remove(POSTMASTER))

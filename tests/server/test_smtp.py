@@ -240,7 +240,7 @@ def submission(memory_office):
     return memory_office
 
 
-def test_who_has_logged_in_may_post(submission, logged):
+def test_a_login_may_submit_mail(submission, logged):
     client = submission.client("smtp")
     client.say(HELLO)
     assert client.say(b"MAIL FROM:<joe@example.net>\r\n") == b"530 5.7.0 Log in first\r\n"
@@ -358,7 +358,7 @@ def test_each_recipient_has_its_own_answer(lmtp, logged, failures):
     assert " to=<joe@example.net> " in line
 
 
-def test_who_is_named_twice_is_answered_twice(lmtp):
+def test_a_recipient_named_twice_has_two_replies(lmtp):
     client = lmtp(NoSpace(), None)
     said = client.say(envelope(b"joe", b"ann", b"JOE", b"ann") + TEXT).splitlines()
     assert [line[:3] for line in said[-4:]] == [b"452", b"250", b"452", b"250"]

@@ -192,7 +192,7 @@ def test_a_chunk_that_is_refused_may_take_its_time_as_any(client, memory_office)
     assert client.say(b"x" * 100_000).startswith(b"503 5.5.1 ")
 
 
-def test_who_has_sent_a_message_has_all_its_time_for_the_next(client, memory_office):
+def test_the_time_limit_begins_anew_after_a_message(client, memory_office):
     client.say(ENVELOPE + b"DATA\r\n")
     memory_office.clock.advance(250)
     assert client.say(b"hi\r\n.\r\n").startswith(b"250 ")
@@ -238,7 +238,7 @@ def test_a_closing_office_says_nothing_in_clear_into_a_handshake(memory_office, 
 # -- the link and the log ---------------------------------------------------------
 
 
-def test_who_sends_too_much_behind_its_goodbye_is_heard_out(client, memory_office, monkeypatch):
+def test_octets_after_quit_are_read_and_dropped(client, memory_office, monkeypatch):
     waiting = Deferred()
 
     async def begin(envelope):
@@ -285,7 +285,7 @@ def test_a_long_name_makes_no_long_line_of_the_log(memory_office):
     assert max(map(len, lines)) < 1024
 
 
-def test_who_says_much_at_once_takes_turns_with_the_others(client, memory_office):
+def test_a_client_with_many_commands_takes_turns_with_the_others(client, memory_office):
     client.say(ENVELOPE)
     heard = client.say(b"BDAT 1\r\nx" * 2000 + b"BDAT 2 LAST\r\nhi")
     assert 0 < len(heard) < 10_000

@@ -82,7 +82,7 @@ def test_users_send_as_anybody_where_that_is_settled(
     assert finish(submission(reception_context).sender(envelope)) == reply.SENDER_OK
 
 
-def test_whose_address_it_is_may_not_be_known_now(
+def test_a_lookup_of_the_sender_may_fail_for_now(
     reception_context, submission, envelope, directory
 ):
     def look_up(name):

@@ -29,7 +29,9 @@ NEVER = 60
 # -- TLS --------------------------------------------------------------------------------
 
 
-def test_who_is_kept_out_before_tls_hears_nothing_in_clear(proxied, factory, connection_limits):
+def test_a_refused_client_of_implicit_tls_gets_nothing_in_clear(
+    proxied, factory, connection_limits
+):
     factory.listener_options = ListenerOptions(
         proxies=factory.listener_options.proxies, implicit=True
     )
@@ -221,7 +223,7 @@ def test_a_handshake_has_its_time(implicit, live, factory, clock, logged, in_a_t
     plain.close()
 
 
-def test_who_does_not_say_farewell_over_tls_is_cut_off(live, factory, trusting, in_a_thread, clock):
+def test_a_client_without_close_notify_is_cut_off(live, factory, trusting, in_a_thread, clock):
     connect = live(implicit=True)
 
     def client():

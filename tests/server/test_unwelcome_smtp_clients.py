@@ -32,7 +32,7 @@ def slow(memory_office):
     return memory_office
 
 
-def test_who_waits_is_greeted(slow):
+def test_a_client_that_waits_is_greeted(slow):
     client = slow.client("smtp", "192.0.2.1")
     slow.clock.advance(4)
     assert client.hear() == b""
@@ -41,7 +41,7 @@ def test_who_waits_is_greeted(slow):
     assert b"250 " in client.say(b"HELO pc.example.org\r\n")
 
 
-def test_who_speaks_first_is_shown_out(slow, logged):
+def test_a_client_that_speaks_first_is_disconnected(slow, logged):
     client = slow.client("smtp", "192.0.2.1")
     slow.clock.advance(4)
     said = client.say(HEAD + TEXT + b"QUIT\r\n")
@@ -62,7 +62,7 @@ def test_one_octet_is_enough_to_have_spoken(slow, octet):
     assert slow.client("smtp", "192.0.2.1").say(octet).startswith(b"554 5.5.1 ")
 
 
-def test_who_goes_before_the_greeting_costs_nothing(slow, failures):
+def test_a_client_that_leaves_before_the_greeting_leaves_nothing_behind(slow, failures):
     client = slow.client("smtp", "192.0.2.1")
     client.leave()
     assert not slow.clock.getDelayedCalls()
@@ -100,7 +100,7 @@ def guess(office, count: int, address="192.0.2.1") -> list[bytes]:
     return [line[:3] for line in said]
 
 
-def test_who_guesses_names_is_shown_out(harvested, logged):
+def test_a_client_that_guesses_names_is_disconnected(harvested, logged):
     assert guess(harvested, 5) == [b"550", b"550", b"550", b"421", b""]
     assert any('reply="421 4.7.1 Too many unknown' in line for line in logged)
 
@@ -117,7 +117,7 @@ def test_time_brings_new_guesses(harvested):
     assert guess(harvested, 2) == [b"550", b"421"]
 
 
-def test_who_knows_whom_he_writes_to_is_not_disturbed(harvested):
+def test_a_client_with_known_recipients_is_not_slowed(harvested):
     guess(harvested, 3)
     client = harvested.client("smtp", "192.0.2.1")
     said = client.say(b"EHLO pc\r\nMAIL FROM:<>\r\nRCPT TO:<joe@example.net>\r\n")

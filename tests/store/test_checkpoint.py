@@ -292,7 +292,7 @@ def test_rule_8_a_clean_stop_leaves_nothing(root, child, served):
 # -- recovery ------------------------------------------------------------------------------------
 
 
-def test_who_finds_no_room_waits_for_those_whose_it_is(root, served, monkeypatch):
+def test_a_full_journal_waits_for_its_writers(root, served, monkeypatch):
     monkeypatch.setattr(journal, "PATIENCE", 0.3)
     one = served()
     while len(pending(root)) < segments.SEGMENTS:

@@ -168,7 +168,7 @@ def test_nothing_goes_under_the_hands_of_who_collects(kept, joe):
     assert mail(joe) == ["001", "002", "003"]
 
 
-def test_who_lost_messages_is_told(kept, joe):
+def test_an_owner_is_told_of_removed_messages(kept, joe):
     store = kept()
     for number in range(4):
         post(store, text(number), ROOMY)
@@ -236,7 +236,7 @@ def test_there_is_one_letter_a_day_and_the_higher_level_comes_the_next_day(kept,
     assert mail(joe, letters=True)[1:] == ["Your mailbox is 90 % full"]
 
 
-def test_whoever_made_room_himself_is_told_when_it_is_full_again(kept, joe, now):
+def test_an_owner_who_made_room_is_told_when_it_is_full_again(kept, joe, now):
     store = kept(levels=(80,))
     for _ in range(2):
         for number in range(8):
@@ -373,7 +373,7 @@ def test_a_letter_is_one_that_nobody_answers():
     assert "holds 819.2 MiB, 5 messages, which is 80 %" in found.get_content()
 
 
-def test_whose_messages_went_hears_how_many():
+def test_the_notice_says_how_many_messages_were_removed():
     found = parsed(full(1000, 10, removed=7), Address("joe", "example.net"))
     assert "were removed: 7." in found.get_content()
 

@@ -55,7 +55,7 @@ def is_free(folder, name):
         os.close(fd)
 
 
-def test_whoever_counts_waits_for_those_who_place_and_nobody_comes_between(folder, monkeypatch):
+def test_a_count_waits_for_deliveries_and_keeps_others_out(folder, monkeypatch):
     maildirsize.recount(folder, LIMIT)
     batcher = ExitStack()
     batcher.enter_context(maildirsize.reserving(folder))
@@ -75,7 +75,7 @@ def test_whoever_counts_waits_for_those_who_place_and_nobody_comes_between(folde
     assert is_free(folder, "new")
 
 
-def test_whoever_counts_does_not_wait_for_ever(folder, monkeypatch):
+def test_a_count_does_not_wait_for_ever(folder, monkeypatch):
     now = iter(range(100))
     monkeypatch.setattr(maildirsize.time, "monotonic", lambda: float(next(now)))
     monkeypatch.setattr(maildirsize.time, "sleep", lambda _: None)
@@ -126,7 +126,7 @@ def test_limited_or_not_all_count_in_the_same_maildrop(tmp_path, folder):
     assert is_free(folder, "new")
 
 
-def test_whose_count_is_never_right_is_told_to_try_again(tmp_path, monkeypatch):
+def test_a_count_that_is_never_right_is_a_temporary_failure(tmp_path, monkeypatch):
     """As where two processes have different limits for him; his sender is not turned away."""
     [place] = files.find([f"{tmp_path}/example.net/joe"])
     monkeypatch.setattr(maildirsize, "reserve", lambda *_, **how: None)

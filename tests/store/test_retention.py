@@ -252,7 +252,7 @@ def test_what_is_deleted_does_not_put_the_last_login_off(store, joe):
         finish(maildrop.open(1800))
 
 
-def test_whoever_makes_the_lock_for_something_else_has_not_logged_in(store, joe):
+def test_a_lock_file_made_for_another_purpose_is_no_login(store, joe):
     put(joe, "one", 100)
     assert expire(store, FOR_30_DAYS) == 1
     assert (joe / files.LOCK).exists()

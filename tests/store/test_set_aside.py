@@ -257,7 +257,7 @@ def test_what_earlier_releases_put_beside_the_store_is_tried_again(root, served)
 
 
 @pytest.mark.parametrize("step", range(1, 40))
-def test_whoever_is_killed_while_he_sets_aside_or_tries_again_loses_nothing(root, child, step):
+def test_a_kill_while_mail_is_set_aside_or_retried_loses_nothing(root, child, step):
     from tests.store.journaled import dying_before
 
     posted_and_killed(root, child, ("one", JOE, ANN), ("two", JOE))

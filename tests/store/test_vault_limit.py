@@ -273,7 +273,7 @@ def test_nothing_is_lost_where_a_kill_comes_in_between(root):
     assert step > 5
 
 
-def test_who_removes_does_not_wait_for_who_trims(root, served):
+def test_a_removal_does_not_wait_for_trimming(root, served):
     one = served()
     send_and_delete(one, 1)
     path = folder_of(root) / vault.FILE

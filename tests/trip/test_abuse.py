@@ -70,7 +70,7 @@ def test_a_hundred_thousand_address_fields(smtp, office):
 @pytest.mark.parametrize(
     ("service", "command"), [("smtp", b"NOOP\r\n"), ("smtp", b"HELP\r\n"), ("pop3", b"CAPA\r\n")]
 )
-def test_who_does_not_read_the_answers_is_not_heard_any_more(raw, office, service, command):
+def test_a_client_that_reads_no_replies_is_not_read_from(raw, office, service, command):
     before = office.held
     with raw(getattr(office, service)) as client:
         client.socket.settimeout(1)
@@ -83,7 +83,7 @@ def test_who_does_not_read_the_answers_is_not_heard_any_more(raw, office, servic
         client.reset()
 
 
-def test_who_does_not_read_its_mail_is_not_sent_more(raw, office, smtp, pop3):
+def test_a_client_that_does_not_read_its_mail_is_sent_no_more(raw, office, smtp, pop3):
     account = office.new_account()
     line = b"x" * 998 + b"\r\n"
     assert post(smtp, account, line * 20_000)[0].startswith(b"250 ")

@@ -51,7 +51,7 @@ def log_in(raw, daemon, account):
     return client
 
 
-def test_who_waits_is_in_when_the_session_elsewhere_ends(daemons, raw):
+def test_a_waiting_login_succeeds_when_the_other_session_ends(daemons, raw):
     one, another = daemons
     for how in ("quit", "reset", "killed"):
         account = with_two_messages(one)

@@ -25,7 +25,7 @@ def arrived(place) -> int:
     return sum(path.stat().st_size for path in drafts)
 
 
-def test_who_never_ends_large_texts_does_not_fill_the_disk(start, written, tmp_path):
+def test_unfinished_large_texts_do_not_fill_the_disk(start, written, tmp_path):
     written("store: {kind: maildir, incoming: 3 MiB}\n")
     office = start().open()
     account = office.new_account()

@@ -117,7 +117,7 @@ def test_no_mechanism_takes_a_wrong_secret(whole_office, trusted, user):
         assert client.mail(user.address)[0] == 250
 
 
-def test_who_guesses_is_shown_out(whole_office, trusted, user):
+def test_a_client_that_guesses_is_disconnected(whole_office, trusted, user):
     with connect(whole_office, "submission", trusted) as client:
         for _ in range(5):
             with pytest.raises(smtplib.SMTPAuthenticationError):

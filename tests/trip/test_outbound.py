@@ -61,7 +61,7 @@ def test_a_message_goes_to_another_office_and_to_a_maildrop_here(office, there):
     assert arrived.endswith(sent), "what is sent is what lies here, but for the Return-Path"
 
 
-def test_who_is_unknown_there_comes_back_as_a_letter(office):
+def test_mail_to_an_unknown_recipient_comes_back_as_a_bounce(office):
     ann = office.new_account()
     submit(office, ann, "nobody@example.com")
     office.wait_for(r" left-queue ")

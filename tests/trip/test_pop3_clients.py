@@ -216,7 +216,7 @@ def test_commands_put_behind_stls_are_not_obeyed(raw, whole_office, trusted, use
     assert len(whole_office.collect(user)) == 3
 
 
-def test_who_it_was_in_clear_is_nobody_behind_the_handshake(raw, whole_office, trusted, user):
+def test_a_user_name_in_clear_is_forgotten_behind_the_handshake(raw, whole_office, trusted, user):
     with raw(whole_office.pop3) as client:
         client.hear()
         client.say(f"USER {user.address}\r\n".encode())

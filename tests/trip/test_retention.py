@@ -139,7 +139,7 @@ def test_the_next_login_comes_when_its_time_has_come(office, account):
     logged_in(office, account).quit()
 
 
-def test_whoever_looks_sees_what_would_go_and_it_goes(office, account, command):
+def test_a_dry_run_shows_what_is_removed(office, account, command):
     account = account(keep_collected=7 * A_DAY)
     client = logged_in(office, account)
     client.retr(1)

@@ -122,7 +122,7 @@ def recipient(running, address):
         return stranger.rcpt(address)
 
 
-def test_who_is_disabled_is_out_at_once_until_enabled(running, command):
+def test_a_disabled_account_is_out_at_once_until_enabled(running, command):
     joe = running.account("joe@example.net", "pw one")
     client = logged_in(running, joe)
     done = data(command("account", "disable", joe.address, "--json"))
@@ -138,7 +138,7 @@ def test_who_is_disabled_is_out_at_once_until_enabled(running, command):
     logged_in(running, joe).quit()
 
 
-def test_who_is_renamed_finds_the_same_mail_by_the_new_name(running, command):
+def test_a_renamed_account_finds_its_mail_by_the_new_name(running, command):
     joe = running.account("joe@example.net", "pw one")
     for _ in range(3):
         with smtplib.SMTP("127.0.0.1", running.smtp) as stranger:

@@ -193,7 +193,7 @@ def test_all_connections_are_bounded(server):
     assert clients[-1].protocol is None
 
 
-def test_closing_waits_for_nobody_who_is_silent(server):
+def test_closing_does_not_wait_for_silent_clients(server):
     client = Client(server)
     client.say(GET)
     closing = Deferred.fromCoroutine(server.close(30))

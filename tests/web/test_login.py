@@ -258,7 +258,7 @@ def test_the_code_must_come_soon(site):
     assert browser.place == "/login"
 
 
-def test_who_is_no_administrator_any_more_is_none_at_once(site):
+def test_a_removed_administrator_loses_its_rights_at_once(site):
     from postoffice.web.visit import Visit
 
     visits: list[Visit] = []

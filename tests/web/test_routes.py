@@ -70,7 +70,7 @@ def changing() -> list[Route]:
     return [route for route in ROUTES if route.changes and not route.public]
 
 
-def test_only_those_reach_a_route_who_may(reaching):
+def test_a_route_is_reached_only_by_those_it_is_for(reaching):
     for route in ROUTES:
         for who in WHO:
             status = reached(reaching[who], route)

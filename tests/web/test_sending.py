@@ -46,7 +46,7 @@ def test_how_much_was_sent_and_may_be_sent(site):
     assert "is held" not in browser.text
 
 
-def test_who_is_held_is_told(site):
+def test_an_owner_whose_mail_is_held_is_told(site):
     site.sending._database.tried([(ANNA, 30, 30)], NOW)
     browser = site.logged_in()
     browser.get("/sending")
