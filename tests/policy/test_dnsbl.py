@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from postoffice.dns.resolver import Resolver
 from postoffice.interfaces import Fields
+from postoffice.model.dns_answer import DNSUnavailable
 from postoffice.model.errors import TemporaryFailure
 from postoffice.policy.dnsbl import DNSBLPolicy, Zone, ZoneLookup, reverse
 from postoffice.testing import finish
@@ -131,3 +134,30 @@ def test_nobody_is_asked_about_clients_that_no_list_can_know(
     finish(policy.start())
     assert finish(policy.recipient(envelope(address), recipient())) is None
     assert nameserver.asked == []
+
+
+@pytest.fixture
+def answer():
+    """What the resolver waits for."""
+    return Deferred()
+
+
+@pytest.fixture
+def waiting_lists(answer):
+    async def ask(name, kind):
+        return await answer
+
+    return ZoneLookup([Zone("list.example")], ask)
+
+
+def test_no_answer_about_a_client_that_has_gone_is_no_fault_of_ours(waiting_lists, answer):
+    waiting_lists.begin("8.8.4.4")
+    answer.errback(DNSUnavailable("timed out"))
+    gc.collect()  # a failure that nobody took would be logged now
+
+
+def test_a_client_that_leaves_while_a_list_is_silent_is_no_failure_of_the_list(waiting_lists):
+    going = Deferred.fromCoroutine(waiting_lists.listed("8.8.4.4"))
+    going.addErrback(lambda failure: failure.check(CancelledError))
+    going.cancel()
+    assert going.result is CancelledError

@@ -1,17 +1,18 @@
-"""Who was never here comes again."""
+"""Greylisting: a client that was never here has to come again."""
 
 from __future__ import annotations
 
 import stat
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from postoffice.model.errors import StartupError, TemporaryFailure
 from postoffice.policy import greylist_db as module
 from postoffice.policy.greylist import CLEARING, IPV4_BITS, GreylistPolicy
 from postoffice.policy.greylist_db import SWEPT, GreylistTimes, Triplets
-from postoffice.testing import ImmediateExecutor, finish
+from postoffice.testing import ImmediateExecutor, ManualExecutor, finish
 from postoffice.util.networks import network_of
 
 TERMS = GreylistTimes(delay=300, window=7200, lifetime=86400, known_after=2)
@@ -201,3 +202,26 @@ def test_a_database_that_cannot_be_used(tmp_path, envelope, recipient):
 def test_networks():
     assert network_of("192.0.2.77", IPV4_BITS) == "192.0.2.0/24"
     assert network_of("2001:db8:1:2:3::4", IPV4_BITS) == "2001:db8:1:2::/64"
+
+
+def test_a_locked_greylist_holds_one_thread_and_not_all(tmp_path, envelope, recipient):
+    executor = ManualExecutor()
+    triplets = Triplets(str(tmp_path / "greylist.db"), TERMS)
+    policy = GreylistPolicy(triplets, executor, Clock(), lambda: 1_000_000.0)
+    starting = Deferred.fromCoroutine(policy.start())
+    executor.work_on()
+    assert starting.called
+    asked = [
+        Deferred.fromCoroutine(policy.recipient(envelope(f"8.8.{n}.4"), recipient()))
+        for n in range(5)
+    ]
+    assert len(executor.waiting) == 1
+    for gone in asked[:2]:  # one that is asked about, and one that waits
+        gone.addErrback(lambda _: None)
+        gone.cancel()
+    assert len(executor.waiting) == 1
+    executor.work_on()
+    assert [one.result.code for one in asked[2:]] == [451] * 3
+    stopping = Deferred.fromCoroutine(policy.stop())
+    executor.work_on()
+    assert stopping.called
