@@ -1,9 +1,6 @@
 """
 What follows from an attempt: recipients are finished, wait again, or are given up with a letter.
 
-Changes of one message are saved in the store one after the other.  If the store cannot save one now
-(a full disk), it is tried again; meanwhile nothing is sent twice.
-
 A start reads only messages that have no row in ``queue.db``.  So a message has rows for all its
 recipients that are left, or none at all; a row is removed after the store has saved that its
 recipients are finished.
@@ -13,16 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IReactorTime
 
-from postoffice.interfaces import IDelivery, IMailQueue
+from postoffice.interfaces import IMailQueue
 from postoffice.interfaces.relay import Letters, Undeliverable
 from postoffice.model import log_events
-from postoffice.model.errors import PostOfficeError
 from postoffice.model.hop import PeerReply, Result
-from postoffice.model.log_event import tell
 from postoffice.model.queued_message import QueuedMessage
 from postoffice.outbound import schedule
 from postoffice.outbound.schedule import Lifetimes
@@ -30,12 +23,9 @@ from postoffice.queue.active_messages import ActiveMessages
 from postoffice.queue.destinations import ActiveMessage, Item, QueueChange, WriteLetter
 from postoffice.queue.outcome_log import log_replies
 from postoffice.queue.pending_rows import PendingRows
+from postoffice.queue.queue_changes import QueueChanges
 from postoffice.queue.queue_db import ACTIVE, PARKED, PAUSED, Row
-from postoffice.util.event_log import EventLogger
-from postoffice.util.shield import start_work
 
-#: Seconds until a change that the store could not keep is tried again.
-AGAIN = 5.0
 #: The reply where an administrator returns a message.
 RETURNED = PeerReply(
     550, "5.7.1", "an administrator of the sending mail server returns it", "route"
@@ -47,8 +37,6 @@ NOT_TRIED = PeerReply(
     0, "4.4.5", "it waits for its turn, and was not tried yet: this server sends less", "connect"
 )
 
-log = EventLogger("postoffice")
-
 Replies = Mapping[int, PeerReply]
 
 
@@ -56,8 +44,7 @@ class Outcomes:
     """
     Carries out what follows from attempts.
 
-    An item that is finished or waits in ``queue.db`` leaves ``in_memory``; a message does when the
-    store has all its changes.
+    An item that is finished or waits in ``queue.db`` leaves ``in_memory``.
     """
 
     def __init__(
@@ -70,15 +57,11 @@ class Outcomes:
         now: Callable[[], float],
         chance: Callable[[], float],
     ) -> None:
-        self._queue = queue
         self._rows = rows
         self._in_memory = in_memory
-        self._clock = clock
+        self._changes = QueueChanges(queue, in_memory, clock=clock, now=now)
         self._now = now
         self._chance = chance
-        self._saving: set[Deferred[None]] = set()
-        self._timers: set[IDelayedCall] = set()
-        self._stopped = False
 
     def use(
         self,
@@ -92,17 +75,14 @@ class Outcomes:
 
         ``refused`` is called as in ``QueueContext``, ``left`` with a message that leaves the queue.
         """
-        self._left = left
+        self._changes.left = left
         self._letters = letters
         self._lifetimes = lifetimes
         self._refused = refused
 
     async def stop(self) -> None:
         """Wait until all changes are saved, or saving them has failed once more."""
-        self._stopped = True
-        for timer in self._timers:
-            timer.reset(0)
-        await DeferredList(list(self._saving))
+        await self._changes.stop()
 
     # -- what an attempt gave ---------------------------------------------------------------
 
@@ -153,7 +133,7 @@ class Outcomes:
             self._end(item)
 
     def _end(self, item: Item) -> None:
-        self._when_saved(item.active, lambda: self._forget_item(item))
+        self._changes.when_saved(item.active, lambda: self._forget_item(item))
 
     def _forget_item(self, item: Item) -> None:
         if item.saved:
@@ -162,7 +142,7 @@ class Outcomes:
 
     def _let_wait(self, item: Item, row: Row) -> None:
         """Let an item wait in ``queue.db``."""
-        self._when_saved(item.active, lambda: self._put(item, row))
+        self._changes.when_saved(item.active, lambda: self._put(item, row))
 
     def _put(self, item: Item, row: Row) -> None:
         item.saved = True
@@ -306,91 +286,13 @@ class Outcomes:
         if before.left or not before.done:
             active.message = before.with_marks(done, told)
             noted = [(one, before) for one in letters]
-            self._save_later(active, QueueChange(frozenset(done), frozenset(told), noted))
+            self._changes.add(active, QueueChange(frozenset(done), frozenset(told), noted))
 
     def forget(self, active: ActiveMessage, keys: Sequence[tuple[str, str]]) -> None:
         """Remove rows of a message by (name, lane)."""
         if keys:
-            self._when_saved(active, lambda: self._rows.forget(keys))
-
-    def _when_saved(self, active: ActiveMessage, step: Callable[[], None]) -> None:
-        """Call ``step`` when all changes of a message are saved."""
-        if active.saving:
-            active.steps.append(step)
-        else:
-            step()
+            self._changes.when_saved(active, lambda: self._rows.forget(keys))
 
     def remove(self, active: ActiveMessage) -> None:
         """Remove a message without recipients left, which a crash kept from being removed."""
-        self._save_later(active, QueueChange(frozenset(), frozenset(), ()))
-
-    def _save_later(self, active: ActiveMessage, change: QueueChange) -> None:
-        active.changes.append(change)
-        if not active.saving:
-            active.saving = True
-            work = start_work(self._save(active))
-            self._saving.add(work)
-            work.addErrback(self._bug).addBoth(lambda _: self._saving.discard(work))
-
-    async def _save(self, active: ActiveMessage) -> None:
-        try:
-            while active.changes:
-                changes = list(active.changes)
-                whole = not active.message.left
-                if await self._save_all(active, changes, whole=whole):
-                    del active.changes[: len(changes)]
-                    if whole:
-                        self._left(active.name, active.message)
-                        tell(log, log_events.MESSAGE_LEFT_QUEUE, id=active.message.id,
-                             size=active.message.octets,
-                             age=round(self._now() - active.message.came, 1))  # fmt: skip
-                elif self._stopped:
-                    return
-                else:
-                    await self._pause()
-        finally:
-            active.saving = False
-            steps, active.steps = active.steps, []
-            for step in steps if not active.changes else ():
-                step()
-            self._in_memory.unload_unused(active)
-
-    async def _save_all(
-        self, active: ActiveMessage, changes: Sequence[QueueChange], *, whole: bool
-    ) -> bool:
-        """Save changes together; False if the store cannot take them now."""
-        done = frozenset[int]().union(*(one.done for one in changes))
-        told = frozenset[int]().union(*(one.told for one in changes))
-        deliveries: list[IDelivery] = []
-        try:
-            for write, before in (letter for change in changes for letter in change.letters):
-                delivery = await write(before)
-                if delivery is not None:
-                    deliveries.append(delivery)
-            await self._queue.finish(active.name, done, told, deliveries, whole=whole)
-        except PostOfficeError as error:
-            tell(log, log_events.QUEUE_NOT_KEPT, id=active.message.id, why=error)
-            _abort(deliveries)
-            return False
-        except Exception:
-            log.failure("finishing {id} in the queue failed", id=active.message.id)
-            _abort(deliveries)
-            await self._queue.set_aside(active.name, "a fault in the program; see the log")
-        return True
-
-    async def _pause(self) -> None:
-        pause: Deferred[None] = Deferred()
-        timer = self._clock.callLater(AGAIN, pause.callback, None)
-        self._timers.add(timer)
-        try:
-            await pause
-        finally:
-            self._timers.discard(timer)
-
-    def _bug(self, why: Failure) -> None:
-        log.failure("finishing a message in the queue failed", failure=why)
-
-
-def _abort(deliveries: Iterable[IDelivery]) -> None:
-    for delivery in deliveries:
-        delivery.abort()
+        self._changes.add(active, QueueChange(frozenset(), frozenset(), ()))

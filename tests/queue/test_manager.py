@@ -175,6 +175,26 @@ def test_a_letter_that_cannot_be_written_sets_the_message_aside(office, failures
     failures.clear()
 
 
+def test_a_message_is_set_aside_later_if_the_disk_is_full(office, failures, monkeypatch):
+    set_aside, full = office.queue.set_aside, [True]
+
+    async def may_fail(name, why):
+        if full:
+            full.clear()
+            raise TemporaryFailure("no space")
+        await set_aside(name, why)
+
+    monkeypatch.setattr(office.queue, "set_aside", may_fail)
+    office.letters.broken = RuntimeError("a bug")
+    office.relay.answers["never@x.example"] = NEVER
+    office.queue.commit("n1", message("never@x.example"))
+    assert "n1" in office.queue.there
+    office.pass_time(10)
+    assert "n1" in office.queue.aside
+    assert len(office.relay.transactions) == 1
+    failures.clear()
+
+
 def test_a_letter_is_aborted_if_a_bug_keeps_the_queue_from_taking_it(office, failures, monkeypatch):
     async def finish(*_, **__):
         raise RuntimeError("a bug")
