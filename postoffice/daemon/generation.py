@@ -149,7 +149,7 @@ def _checker(core: Core, settings: Settings) -> Checker:
         clock=core.clock.seconds,
         others=build_checkers(settings),
         throttle=core.logins.throttle,
-        count=core.plugins.store.count,
+        count=lambda maildrop: core.plugins.store.count(maildrop),
         begin_import=core.first_imports.begin,
     )
 
