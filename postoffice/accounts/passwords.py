@@ -42,7 +42,7 @@ _HASHER = PasswordHasher(
 
 
 def _nobodys() -> str:
-    """A hash with our parameters that belongs to no password: its digest is random."""
+    """Return a hash with our parameters that belongs to no password: its digest is random."""
     salt, digest = (
         base64.b64encode(secrets.token_bytes(octets)).decode().rstrip("=")
         for octets in (SALT, DIGEST)

@@ -25,7 +25,7 @@ class Cursor(Protocol):
         """Return all rows that are left."""
 
     def __iter__(self) -> Iterator[Row]:
-        """All rows that are left, one after the other."""
+        """Yield the rows that are left."""
 
 
 class Connection(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from postoffice.cli.command import Answer, CommandContext, command
@@ -110,14 +111,6 @@ def _for_the_user(settings: Settings) -> list[str]:
 
 def account_warnings(context: CommandContext, settings: Settings) -> list[str]:
     """Return warnings about the postmaster, targets, and mechanisms that accounts cannot use."""
-    offering = {
-        mechanism: [
-            service
-            for service, ones in settings.listeners.items()
-            if any(mechanism in one.mechanisms for one in ones)
-        ]
-        for mechanism in LACKING
-    }
     if not os.path.isdir(settings.state) or not os.listdir(settings.state):
         return []  # there is no state yet, and this command creates none
 
@@ -129,26 +122,37 @@ def account_warnings(context: CommandContext, settings: Settings) -> list[str]:
         found = [why] if why else []
         found += await dead_ends(plugins.directories, settings.postmaster.normal)
         found += await old_servers(plugins, settings)
-        written, others = (
-            Counter[str](),
-            Counter[str](),
-        )  # in registers; elsewhere
-        for directory in plugins.directories:
-            if IAccountListing.providedBy(directory):
-                group = written if IAccountRegister.providedBy(directory) else others
-                async for one in directory.each_account():
-                    group.update(_without(one))
-        for counts, lacks in ((written, LACKING), (others, dict.fromkeys(LACKING, _IN_FILES))):
-            for mechanism, where in offering.items():
-                if where and counts[mechanism]:
-                    found.append(
-                        f"{mechanism} is offered by {', '.join(where)}: {counts[mechanism]} of "
-                        f"{counted(counts['all'], 'account')} {lacks[mechanism]}"
-                    )
-        return found
+        return found + await _mechanism_warnings(plugins.directories, settings)
 
     warnings: list[str] = context.ask(count, settings)
     return warnings
+
+
+async def _mechanism_warnings(directories: Iterable[object], settings: Settings) -> list[str]:
+    """Return warnings about mechanisms that are offered and that accounts cannot use."""
+    in_registers, elsewhere = Counter[str](), Counter[str]()
+    for directory in directories:
+        if IAccountListing.providedBy(directory):
+            counts = in_registers if IAccountRegister.providedBy(directory) else elsewhere
+            async for one in directory.each_account():
+                counts.update(_without(one))
+    found = []
+    for counts, lacks in (
+        (in_registers, LACKING),
+        (elsewhere, dict.fromkeys(LACKING, _IN_FILES)),
+    ):
+        for mechanism in LACKING:
+            where = [
+                service
+                for service, ones in settings.listeners.items()
+                if any(mechanism in one.mechanisms for one in ones)
+            ]
+            if where and counts[mechanism]:
+                found.append(
+                    f"{mechanism} is offered by {', '.join(where)}: {counts[mechanism]} of "
+                    f"{counted(counts['all'], 'account')} {lacks[mechanism]}"
+                )
+    return found
 
 
 def _without(account: Account) -> list[str]:

@@ -44,6 +44,22 @@ def local_part(text: str) -> str:
     return Address.parse(f"{text}@localhost").normal.rpartition("@")[0]
 
 
+def _change_of(
+    separators: str | None,
+    catch_all: tuple[Address, ...],
+    no_catch_all: bool,
+    uncaught: tuple[str, ...],
+) -> DomainChange:
+    """Return the change that these options ask for.  Raises UsageError."""
+    if no_catch_all and (catch_all or uncaught):
+        raise click.UsageError("--no-catch-all excludes --catch-all and --except")
+    return DomainChange(
+        separators,
+        () if no_catch_all else once_each(catch_all) or None,
+        frozenset(uncaught) or (frozenset() if catch_all or no_catch_all else None),
+    )
+
+
 def address_options(function: Callable[..., T]) -> Callable[..., T]:
     """Add CHANGES: the function gets ``change``."""
 
@@ -56,13 +72,7 @@ def address_options(function: Callable[..., T]) -> Callable[..., T]:
         uncaught: tuple[str, ...],
         **rest: object,
     ) -> T:
-        if no_catch_all and (catch_all or uncaught):
-            raise click.UsageError("--no-catch-all excludes --catch-all and --except")
-        change = DomainChange(
-            separators,
-            () if no_catch_all else once_each(catch_all) or None,
-            frozenset(uncaught) or (frozenset() if catch_all or no_catch_all else None),
-        )
+        change = _change_of(separators, catch_all, no_catch_all, uncaught)
         return function(*args, change=change, **rest)
 
     return with_options(

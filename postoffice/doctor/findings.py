@@ -37,7 +37,7 @@ class Finding:
     mend: str = ""
 
     def data(self) -> dict[str, str]:
-        """The finding for JSON."""
+        """Return the finding for JSON."""
         return asdict(self)
 
 

@@ -58,7 +58,7 @@ class DNSRecord:
         return f"{start}{self.name}. IN {self.type} {value}"
 
     def data(self) -> dict[str, object]:
-        """The record for JSON."""
+        """Return the record for JSON."""
         return {**asdict(self), "complete": self.complete, "line": self.line}
 
 

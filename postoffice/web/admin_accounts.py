@@ -98,7 +98,7 @@ class AccountPages(PageGroup):
         return maildrop_of(self._context.office.settings, account).quota or Quota()
 
     async def _held(self, maildrop: str) -> tuple[int, int] | None:
-        """The messages and octets of a maildrop; None if it cannot be read."""
+        """Return the messages and octets of a maildrop; None if it cannot be read."""
         try:
             messages, octets = await self._context.office.store.count(maildrop)
         except PostOfficeError:
@@ -138,7 +138,7 @@ class AccountPages(PageGroup):
         )  # fmt: skip
 
     async def _register_of(self, account: Account) -> IAccountRegister | None:
-        """The directory that can be written to, if this account is its own."""
+        """Return the directory that can be written to, if this account is its own."""
         register = self._context.office.register
         if register is None or await register.find(account.address) is None:
             return None

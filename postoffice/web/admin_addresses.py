@@ -55,7 +55,7 @@ class AddressPages(PageGroup):
         return name
 
     async def _keys(self, domain: str) -> tuple[list[DomainKey], str]:
-        """The DKIM keys of a domain, and why they cannot be read."""
+        """Return the DKIM keys of a domain, and why they cannot be read."""
         office = self._context.office
         try:
             return await self._state.executor.run(domain_keys, office.settings.state, domain), ""

@@ -101,7 +101,7 @@ class Administration:
 
     async def usage(self, *, fresh: bool = False) -> MaildropTable | None:
         """
-        The usage of all maildrops; None while they are counted for the first time.
+        Return the usage of all maildrops; None while they are counted for the first time.
 
         If counting takes longer than a page may wait, it goes on, and the last table is returned.
         """

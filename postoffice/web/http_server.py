@@ -312,12 +312,12 @@ class WebServer:
         return protocol
 
     def entered(self, channel: _Channel, address: str) -> None:
-        """A connection is made."""
+        """Count a connection, for its network."""
         channel.counted_as = network_of(address) if address else ""
         self._channels.add(channel)
 
     def left(self, channel: _Channel) -> None:
-        """A connection is lost."""
+        """Forget a connection that was lost; callers of ``emptied`` go on after the last one."""
         self._channels.discard(channel)
         if not self._channels:
             empty, self._empty = self._empty, []
@@ -325,7 +325,7 @@ class WebServer:
                 waiting.callback(None)
 
     def open(self) -> None:
-        """The daemon has started."""
+        """Serve new connections: the daemon has started."""
         self.starting = False
 
     async def close(self, patience: float) -> None:

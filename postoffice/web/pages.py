@@ -82,7 +82,7 @@ class Pages:
         return str(page.render(visit=visit, menu=self.menu(visit), said=said, **facts))
 
     def _address(self, name: str) -> str:
-        """The address of a static file: it changes with the file, so that it may be kept long."""
+        """Return the address of a static file; it changes with the file, so it may be kept."""
         return f"/static/{name}?{self._versions[name]}"
 
 

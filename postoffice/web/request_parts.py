@@ -11,7 +11,7 @@ FIELDS = 2000
 
 
 def headers_of(raw: http.Request) -> dict[str, str]:
-    """The header fields: names in lower case; of several with one name the last counts."""
+    """Return the header fields by lower-case name; of several with one name the last counts."""
     found: dict[str, str] = {}
     for name, values in raw.requestHeaders.getAllRawHeaders():
         key = name.decode("ascii").lower()
@@ -24,14 +24,14 @@ def headers_of(raw: http.Request) -> dict[str, str]:
 
 
 def fields_of(octets: bytes) -> dict[str, list[str]]:
-    """The fields of a query or form, with all their values.  Raises ValueError."""
+    """Return the fields of a query or form, with all their values.  Raises ValueError."""
     return parse_qs(
         octets.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=FIELDS
     )
 
 
 def cookies_of(text: str) -> dict[str, str]:
-    """The cookies; of several with one name the first counts (that of the longest path)."""
+    """Return the cookies; of several with one name the first counts (that of the longest path)."""
     found: dict[str, str] = {}
     for one in text.split(";")[:50]:
         name, _, value = one.strip().partition("=")

@@ -62,7 +62,7 @@ class SettingsPages(PageGroup):
             raise NotServed(404, "There is no such page.")
 
     def _best(self) -> list[mail_programs.Access]:
-        """The best way to fetch and the best to send."""
+        """Return the best way to fetch mail and the best to send it."""
         found = self._context.accesses
         ways = [[one for one in found if one.fetches is way] for way in (True, False)]
         return [way[0] for way in ways if way]

@@ -78,7 +78,7 @@ def _plugin(chosen: ChosenPlugin[object]) -> str:
 
 
 def _line(lines: Mapping[str, int], path: str) -> int:
-    """The line of a key; an item of a list may have only the list's."""
+    """Return the line of a key; an item of a list may have only the list's."""
     path = path if path in lines else path.removesuffix(".endpoint")  # its short form
     while path not in lines and path.endswith("]"):
         path = path.rpartition("[")[0]
