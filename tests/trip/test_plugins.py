@@ -224,7 +224,6 @@ def test_a_room_that_does_not_start(failure, start, written, plugin):
     store = "\n".join(
         [
             "class Store:",
-            "            count = None  # the checker of logins holds it",
             "            async def start(self):",
             f"                raise {failure}",
             "            async def stop(self):",
