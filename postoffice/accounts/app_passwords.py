@@ -6,7 +6,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Self
 
@@ -16,7 +16,6 @@ from postoffice.accounts.credentials import Credentials, IScramLogin
 from postoffice.accounts.passwords import GROUP, GROUPS, LETTERS
 from postoffice.model.address import Account
 from postoffice.model.app_password import AppPassword
-from postoffice.model.dataclass import dataclass
 from postoffice.protocol.scram import Keys, Salt
 
 #: One group names the password, the others are the secret: 83 bits, as in an account's.

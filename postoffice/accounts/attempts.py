@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from postoffice.model.dataclass import dataclass
 from postoffice.util.sqlite_file import SQLiteFile
 
 #: Seconds for which failed logins are listed and counted together.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from twisted.cred.credentials import ICredentials, IUsernameHashedPassword, IUsernamePassword
 from zope.interface import Attribute, implementer
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Client
 from postoffice.protocol.sasl import BearerClaim, Claim, PasswordClaim, ScramClaim, SharedClaim
 from postoffice.protocol.scram import Keys

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from postoffice.model.dataclass import dataclass
 from postoffice.util.networks import prefix_of
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 
@@ -17,7 +17,6 @@ from zope.interface import implementer
 from postoffice.interfaces import Executor, IAccountListing, IAccountSettings, IAliasListing
 from postoffice.model.address import Account, Quota
 from postoffice.model.alias import Alias, Domain, Found
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import StartupError
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.util.shield import shield

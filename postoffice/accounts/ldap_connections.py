@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 import ldap
 from ldap.controls import SimplePagedResultsControl
 
 from postoffice.accounts.circuit_breaker import Unavailable
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import TemporaryFailure
 from postoffice.util.connection_pool import ConnectionPool
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from twisted.internet.interfaces import IReactorTime
@@ -24,7 +25,6 @@ from postoffice.interfaces import (
 from postoffice.model.address import Account, Address, NotAnAddress, Quota
 from postoffice.model.alias import Alias, Domain, Found
 from postoffice.model.config_values import read_size
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import TemporaryFailure
 
 T = TypeVar("T")

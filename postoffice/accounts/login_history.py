@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -14,7 +14,6 @@ from twisted.python.failure import Failure
 from postoffice.accounts.attempts import DAY
 from postoffice.interfaces import Executor
 from postoffice.model.address import Account
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import SessionInfo
 from postoffice.model.errors import TemporaryFailure
 from postoffice.util.networks import network_of

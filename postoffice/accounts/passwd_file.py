@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from postoffice.accounts import password_schemes
 from postoffice.accounts.file_directory import FileContents
 from postoffice.model.address import ENABLED, RECEIVE_ONLY, Account, Address, NotAnAddress, Quota
 from postoffice.model.alias import Domain
 from postoffice.model.app_password import networks_of
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import StartupError
 
 #: Problems that are reported, and octets of a line, at most.

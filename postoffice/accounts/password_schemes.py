@@ -12,7 +12,7 @@ import re
 from base64 import b64decode
 from binascii import unhexlify
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import new, pbkdf2_hmac
 from typing import TypedDict
@@ -22,7 +22,6 @@ from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatc
 from argon2.low_level import ARGON2_VERSION, error_to_str
 
 from postoffice.accounts import libcrypt
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import TemporaryFailure
 from postoffice.protocol.scram import Keys
 

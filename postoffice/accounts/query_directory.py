@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -34,7 +34,6 @@ from postoffice.model.address import (
 from postoffice.model.alias import SEPARATORS, Alias, Domain, Found
 from postoffice.model.app_password import networks_of
 from postoffice.model.config_values import read_size
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import SettingError, TemporaryFailure
 
 Row = Mapping[str, object]

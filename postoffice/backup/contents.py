@@ -13,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import cast
 
 import yaml
@@ -26,7 +27,6 @@ from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.privileges import as_root
 from postoffice.interfaces import IAccountListing, IStoreBackup, Piece
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import TemporaryFailure
 
 #: The most octets of a file that the configuration names.

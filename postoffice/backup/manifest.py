@@ -17,11 +17,10 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import IO, NotRequired, Protocol, TypedDict, cast
 
-from postoffice.model.dataclass import dataclass
 from postoffice.store.files import JOURNAL
 
 #: The version of this layout.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import IO, Protocol
 
@@ -21,7 +22,6 @@ from postoffice.backup.manifest import (
 )
 from postoffice.backup.name_index import NameIndex
 from postoffice.backup.tar import TarSource, readable
-from postoffice.model.dataclass import dataclass
 from postoffice.store.files import make_with_parents
 
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import yaml
 
@@ -19,7 +19,6 @@ from postoffice.backup.reader import Checked, extract
 from postoffice.config import loader
 from postoffice.config.reader import FindMaker
 from postoffice.daemon import control_socket, new_files, privileges
-from postoffice.model.dataclass import dataclass
 from postoffice.store import maildrop_folders
 from postoffice.store.files import FOLDERS, make_folder
 from postoffice.store.journal.segments import sync_all

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from postoffice.accounts.sqlite_directory import SQLiteDirectory
@@ -14,7 +15,6 @@ from postoffice.backup.reader import Checked, extract
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountListing, IAddressRegister, IStoreBackup
 from postoffice.model.address import Account, Quota
-from postoffice.model.dataclass import dataclass
 from postoffice.model.mail_policy import UNSPECIFIED
 from postoffice.store.transfer import import_record
 

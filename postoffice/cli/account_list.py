@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import click
@@ -25,7 +25,6 @@ from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountDirectory, IAccountListing, IPasswordVerifier
 from postoffice.model.address import STATES, Account, Quota
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError
 
 T = TypeVar("T")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import click
 
@@ -49,7 +50,6 @@ from postoffice.model.address import (
     Quota,
 )
 from postoffice.model.app_password import AppPassword
-from postoffice.model.dataclass import dataclass
 from postoffice.model.mail_policy import MailPolicy
 from postoffice.protocol.sasl import NEEDS
 

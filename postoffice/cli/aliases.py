@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 import click
@@ -30,7 +30,6 @@ from postoffice.cli.parameters import ADDRESS, DOMAIN, Parameter
 from postoffice.interfaces import IAccountRegister, IAddressRegister
 from postoffice.model.address import Address
 from postoffice.model.alias import DISCARD, FORWARD, REFUSE, Alias
-from postoffice.model.dataclass import dataclass
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import asynccontextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import click
@@ -31,7 +31,6 @@ from postoffice.daemon.build_plugins import build_logins, build_plugins
 from postoffice.daemon.plugin_makers import find_maker
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.util.reactor import IReactor
 

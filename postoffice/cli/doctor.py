@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import click
@@ -38,7 +38,6 @@ from postoffice.doctor.findings import (
 from postoffice.doctor.queue_checks import check_destinations, check_queue
 from postoffice.doctor.system_checks import check_system
 from postoffice.interfaces import IAccountListing, IStoreBackup
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError, StartupError
 
 _COLOURS = {OK: "green", NOTE: "blue", WARNING: "yellow", ERROR: "red"}

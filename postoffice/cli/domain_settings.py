@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import click
@@ -14,7 +14,6 @@ from postoffice.cli.options import with_options
 from postoffice.cli.parameters import ADDRESS, Parameter
 from postoffice.model.address import Address
 from postoffice.model.alias import SEPARATORS, Domain
-from postoffice.model.dataclass import dataclass
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
@@ -21,7 +21,6 @@ from postoffice.daemon.build_parts import build_policy_chain, build_reception_co
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountDirectory
 from postoffice.model.address import Account, Address, normal_domain
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Client, Envelope, SessionInfo
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import NO_FORWARDING, TOO_LARGE, Reply

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 import click
 
@@ -24,7 +24,6 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IPasswordVerifier
 from postoffice.model.address import Account, Address
 from postoffice.model.app_password import AppPassword, allowed_from
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Client
 from postoffice.util.maybe_awaitable import later
 from postoffice.util.networks import network_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import click
@@ -18,7 +19,6 @@ from postoffice.cli.parameters import ADDRESS
 from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Account, Address
-from postoffice.model.dataclass import dataclass
 
 T = TypeVar("T")
 

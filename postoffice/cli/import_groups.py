@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
@@ -12,7 +12,6 @@ from postoffice.cli.addresses import look_alikes
 from postoffice.cli.command import Refused
 from postoffice.cli.record_files import BadRecord, Record, Unreadable, parsed
 from postoffice.model.address import Address
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError, TemporaryFailure
 
 #: Records that are written in one transaction.

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from contextlib import AbstractContextManager
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from postoffice.accounts.passwords import generate_password
 from postoffice.cli import self_signed
@@ -30,7 +30,6 @@ from postoffice.daemon import new_files, privileges
 from postoffice.daemon.plugin_makers import find_maker
 from postoffice.daemon.plugins import Plugins
 from postoffice.model.address import Address
-from postoffice.model.dataclass import dataclass
 from postoffice.outbound.dkim import NotAKey, SigningKey
 from postoffice.server.certificates import CertificateFiles, Unusable, load
 from postoffice.server.dkim_keys import OLD, DKIMKeys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import click
@@ -16,7 +16,6 @@ from postoffice.cli.setting_layers import effective
 from postoffice.config.settings import Settings
 from postoffice.interfaces import IAccountRegister
 from postoffice.model.config_values import DAYS, DURATION, Kind
-from postoffice.model.dataclass import dataclass
 from postoffice.model.mail_policy import DEVICES, IN_USE, UNSPECIFIED, MailPolicy
 
 T = TypeVar("T")

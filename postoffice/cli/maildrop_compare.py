@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
@@ -20,7 +20,6 @@ from postoffice.cli.pop3_import import parallel_options
 from postoffice.cli.progress import Progress
 from postoffice.interfaces import IMaildropIntake, IMaildropReader, ImportedMessage
 from postoffice.model.address import Address
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError
 from postoffice.moving.comparison import Compared, Comparison
 from postoffice.moving.comparison_rules import EXPLAINED, KINDS, NEW, WRONG

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import cast
 
 import click
@@ -20,7 +20,6 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.doctor.maildrop_owners import OwnedMaildrop, owners_of
 from postoffice.interfaces import ExportResult, ExportTarget, IMaildropExport, IStoreBackup
 from postoffice.model.address import Address
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError
 
 FORMATS = ("maildir", "mbox")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import cast
 
 import click
@@ -23,7 +23,6 @@ from postoffice.config.settings import Settings
 from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IMaildropImport, ImportResult, ImportSource
 from postoffice.model.address import Address
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import MaildropLocked, PostOfficeError
 
 #: Whose Maildir it is, or the kind of an mbox; "maildir" lets the import find out.

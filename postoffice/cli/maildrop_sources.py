@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import cast
 
 import click
@@ -11,7 +12,6 @@ import click
 from postoffice.cli import record_files
 from postoffice.cli.command import Refused
 from postoffice.model.address import Address
-from postoffice.model.dataclass import dataclass
 from postoffice.pop3.client_url import NotAServer
 
 COLUMNS: Mapping[str, Callable[[str], object]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 import click
@@ -13,7 +14,6 @@ from postoffice.accounts.password_rules import mistake, weakness
 from postoffice.accounts.passwords import generate_password, hash_password
 from postoffice.cli.confirmation import on_a_terminal
 from postoffice.cli.options import with_options
-from postoffice.model.dataclass import dataclass
 from postoffice.protocol.scram import Salt, derive
 
 T = TypeVar("T")

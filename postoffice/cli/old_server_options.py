@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import click
 
 from postoffice.cli.command import Refused
 from postoffice.cli.options import with_options
-from postoffice.model.dataclass import dataclass
 from postoffice.moving.old_server_sessions import OldAccount
 from postoffice.pop3.client_url import POP3URL, TLS_LEVELS, VERIFY, NotAServer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
@@ -23,7 +23,6 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.doctor.maildrop_owners import OwnedMaildrop
 from postoffice.interfaces import IMaildropIntake
 from postoffice.model.address import Address
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import MaildropLocked, PostOfficeError
 from postoffice.moving.old_server_sessions import OldAccount, Stop, Stopped
 from postoffice.moving.parallel_imports import run_all

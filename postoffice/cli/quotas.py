@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import click
@@ -19,7 +20,6 @@ from postoffice.doctor.maildrop_owners import OwnedMaildrop
 from postoffice.interfaces import IAccountDirectory, IAccountRegister, IBulkRegister
 from postoffice.model.address import Account, Quota
 from postoffice.model.config_values import SIZE, read_size
-from postoffice.model.dataclass import dataclass
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
 T = TypeVar("T")

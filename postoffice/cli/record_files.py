@@ -11,10 +11,10 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, TextIO
 
 from postoffice.model.address import Address
-from postoffice.model.dataclass import dataclass
 
 #: The formats of files.
 CSV, JSONL = FORMATS = ("csv", "jsonl")

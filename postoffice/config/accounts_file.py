@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import NoReturn, TypeVar
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -33,7 +33,6 @@ from postoffice.model import config_values as kinds
 from postoffice.model.address import STATES, Account, Address, NotAnAddress, Quota, normal_domain
 from postoffice.model.alias import FORWARD, KINDS, SEPARATORS, Alias, Domain, Found
 from postoffice.model.config_values import Key
-from postoffice.model.dataclass import dataclass
 from postoffice.model.mail_policy import DEVICES, IN_USE, MailPolicy
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from postoffice.config.source import ConfigurationError, Source
 from postoffice.interfaces import IMaker, PluginContext
 from postoffice.interfaces.plugins import Options
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import SettingError
 
 #: What the maker makes: a store, a directory or a policy.

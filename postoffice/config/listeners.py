@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 from postoffice.config.schema import WithCertificate, key, keys_of, list_of_sections
 from postoffice.model import config_values as kinds
-from postoffice.model.dataclass import dataclass
 from postoffice.protocol.sasl import MECHANISMS
 from postoffice.util.networks import Network
 

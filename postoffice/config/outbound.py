@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
 from postoffice.config import outbound_values as values
 from postoffice.config.schema import key, list_of_sections, named_sections, section
 from postoffice.model import config_values as kinds
-from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import LEVELS
 from postoffice.model.queued_message import FORWARD_FAILURES
 from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost

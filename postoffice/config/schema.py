@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from inspect import cleandoc
 from keyword import iskeyword
@@ -13,7 +13,6 @@ from typing import Never, NoReturn, TypeVar
 from postoffice.config.chosen_plugin import ChosenPlugin, P
 from postoffice.interfaces import IMaker
 from postoffice.model.config_values import REQUIRED, TEXT, Key, Kind
-from postoffice.model.dataclass import dataclass
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pwd
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from postoffice.config.chosen_plugin import ChosenPlugin
 from postoffice.config.listeners import Listeners
@@ -28,7 +28,6 @@ from postoffice.interfaces import (
 )
 from postoffice.model import config_values as kinds
 from postoffice.model.address import Address, Quota
-from postoffice.model.dataclass import dataclass
 from postoffice.model.mail_policy import DEVICES, IN_USE, MailPolicy
 from postoffice.policy.common import COMMON
 from postoffice.server.certificates import CertificateFiles

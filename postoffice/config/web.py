@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from postoffice.config.schema import key
 from postoffice.config.source import Source
 from postoffice.model import config_values as kinds
-from postoffice.model.dataclass import dataclass
 from postoffice.util.networks import Network
 
 #: The modules of the extra ``web``.

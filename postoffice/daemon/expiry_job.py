@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,7 +16,6 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.interfaces import IAccountListing, IMaildropMaintenance, IRetention
 from postoffice.model import log_events
 from postoffice.model.address import Account
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import MaildropLocked, PostOfficeError
 from postoffice.model.log_event import tell, tell_failure
 from postoffice.model.mail_policy import KeepTimes, MailPolicy

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
@@ -22,7 +22,6 @@ from twisted.logger import Logger
 
 from postoffice.interfaces import Executor
 from postoffice.model import log_events
-from postoffice.model.dataclass import dataclass
 from postoffice.model.log_event import tell
 
 log = Logger("postoffice")

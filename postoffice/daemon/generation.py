@@ -8,7 +8,7 @@ one, and open sessions keep the old one until they end.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -38,7 +38,6 @@ from postoffice.daemon.plugins import Plugins
 from postoffice.daemon.thread_executor import ThreadExecutor
 from postoffice.daemon.web_page import WebPage
 from postoffice.interfaces import IPolicy, PluginContext
-from postoffice.model.dataclass import dataclass
 from postoffice.policy.chain import STAGES
 from postoffice.pop3.options import POP3Limits
 from postoffice.queue.sending_limits import SendingLimits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from twisted.internet.defer import CancelledError
@@ -22,7 +23,6 @@ from postoffice.interfaces import (
     IPolicy,
 )
 from postoffice.model.address import Account
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError, StartupError
 from postoffice.util.shield import with_timeout
 

@@ -7,11 +7,11 @@ import pwd
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from twisted.logger import Logger
 
 from postoffice.daemon import plugin_makers, preload
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import StartupError
 from postoffice.server.connection_limits import FILES_OF_CLIENT, FILES_OF_DAEMON
 

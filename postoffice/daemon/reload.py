@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from operator import attrgetter
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -17,7 +18,6 @@ from postoffice.daemon.build_plugins import separate_queue
 from postoffice.daemon.generation import Core, Generation, next_generation
 from postoffice.daemon.listeners import ListenerChange, Server
 from postoffice.doctor.dead_ends import postmaster_trouble
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError
 
 log = Logger("postoffice")

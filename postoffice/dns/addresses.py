@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from twisted.internet.defer import gatherResults
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable, Outcome
 from postoffice.util.shield import start_work
 

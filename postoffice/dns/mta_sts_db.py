@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from postoffice.model.dataclass import dataclass
+from dataclasses import dataclass
+
 from postoffice.outbound.mta_sts import Policy
 from postoffice.util.sqlite_file import SQLiteFile
 

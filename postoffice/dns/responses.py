@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import dns.exception
@@ -15,7 +16,6 @@ from dns.message import Message, QueryMessage
 from dns.name import Name
 from dns.rdatatype import RdataType
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.dns_answer import Answer, DNSUnavailable, NoData, NoSuchName, Outcome
 
 #: Octets of a response at most: to read it keeps the reactor for some 4 µs an octet.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import dns.flags
@@ -16,7 +17,6 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
 
 from postoffice.dns.responses import parse
-from postoffice.model.dataclass import dataclass
 from postoffice.model.dns_answer import DNSUnavailable
 from postoffice.util.reactor import IReactor
 

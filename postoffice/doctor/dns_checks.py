@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 from postoffice.dns.addresses import all_of, look_up
@@ -13,7 +14,6 @@ from postoffice.doctor.findings import Finding, Report
 from postoffice.doctor.public_site import DIRECT, NOTHING, SMARTHOST, PublicSite
 from postoffice.doctor.records import DNSRecord
 from postoffice.doctor.unanswered_lookups import unavailable
-from postoffice.model.dataclass import dataclass
 from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable, NoSuchName
 from postoffice.outbound.dkim import SigningKey, same_record
 from postoffice.outbound.mta_sts import ENFORCE, Policy, read_records

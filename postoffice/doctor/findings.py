@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
-
-from postoffice.model.dataclass import dataclass
+from dataclasses import asdict, dataclass
 
 #: How bad a finding is.  A note needs no action.
 OK, NOTE, WARNING, ERROR = LEVELS = ("ok", "note", "warning", "error")

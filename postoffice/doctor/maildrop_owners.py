@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from postoffice.config.settings import Settings
 from postoffice.interfaces import IAccountDirectory, IAccountListing
 from postoffice.model.address import Account, Quota
-from postoffice.model.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 
 from postoffice.config.endpoints import address_of
 from postoffice.config.listeners import IMPLICIT_TLS, Listeners, ListenerSettings
 from postoffice.doctor.findings import Finding, Report
-from postoffice.model.dataclass import dataclass
 from postoffice.util.networks import within
 
 #: Seconds for one port; ports that are tried at the same time; octets of a greeting.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from postoffice.config.endpoints import address_of
 from postoffice.config.listeners import Listeners
 from postoffice.config.settings import Settings
-from postoffice.model.dataclass import dataclass
 from postoffice.model.route import Direct
 
 #: The ports at which clients look for the services first (RFC 5321, 6409, 8314, 1939).

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from ipaddress import ip_address
 
 from postoffice.doctor.public_site import DIRECT, NOTHING, SMARTHOST, PublicSite
-from postoffice.model.dataclass import dataclass
 from postoffice.outbound.dkim import SigningKey, txt_strings
 
 #: What records are for.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zope.interface import Attribute, Interface
 
 from postoffice.model.address import Quota
-from postoffice.model.dataclass import dataclass
 from postoffice.model.listing import Entry
 from postoffice.model.mail_policy import KeepTimes
 

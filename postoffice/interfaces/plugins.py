@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zope.interface import Attribute, Interface
@@ -12,7 +13,6 @@ from postoffice.interfaces.child_processes import MakeChildProcess
 from postoffice.interfaces.reception import IPolicy
 from postoffice.interfaces.store import IMailStore
 from postoffice.model.config_values import Key
-from postoffice.model.dataclass import dataclass
 from postoffice.util.executor import Executor
 
 if TYPE_CHECKING:  # the store process does without Twisted

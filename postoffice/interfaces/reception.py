@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from dataclasses import dataclass
 
 from zope.interface import Attribute, Interface
 
 from postoffice.interfaces.store import IDelivery, IText
 from postoffice.model.address import Address
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Envelope, Notify, Recipient, SessionInfo
 from postoffice.model.reply import Reply
 

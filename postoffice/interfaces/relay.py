@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from postoffice.interfaces.store import IDelivery, IText
-from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import Hop, PeerReply, Result, Transaction
 from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 

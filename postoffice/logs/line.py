@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.log_events import EVENTS
 
 #: Octets of a line at most; of a longer one the rest is not read.

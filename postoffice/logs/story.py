@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from postoffice.logs.files import LogSource
 from postoffice.logs.line import Line, addresses, parse
 from postoffice.model.address import Address, NotAnAddress
-from postoffice.model.dataclass import dataclass
 
 #: Events of one story, and stories, at most.
 EVENTS, STORIES = 500, 1000

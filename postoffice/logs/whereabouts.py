@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from postoffice.logs.line import Line, addresses
 from postoffice.logs.story import Story
-from postoffice.model.dataclass import dataclass
 from postoffice.model.log_event import shown
 
 #: What became of a recipient; the sentence for each, with what the log knows of it.

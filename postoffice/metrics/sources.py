@@ -5,12 +5,11 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from postoffice import __version__
 from postoffice.metrics import table
 from postoffice.metrics.event_counts import EventCounts
-from postoffice.model.dataclass import dataclass
 from postoffice.server.certificates import Certificates
 from postoffice.server.connection_limits import ConnectionLimits
 from postoffice.server.factory import ServerFactory, ServiceFigures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postoffice.model.dataclass import dataclass
+from dataclasses import dataclass
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 

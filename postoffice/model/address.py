@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
@@ -11,7 +12,6 @@ import idna
 
 from postoffice import moved
 from postoffice.model.cached_property import cached_property
-from postoffice.model.dataclass import dataclass
 from postoffice.model.mail_policy import UNSPECIFIED, MailPolicy
 
 #: Octets of a local part and of a domain at most (RFC 5321 §4.5.3.1.1, §4.5.3.1.2).

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from postoffice.model.address import Account, Address
-from postoffice.model.dataclass import dataclass
 
 #: What happens to mail for an alias: it goes to the targets, is refused, or is discarded.
 FORWARD, REFUSE, DISCARD = KINDS = ("forward", "refuse", "discard")

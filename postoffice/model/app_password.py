@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import field
-
-from postoffice.model.dataclass import dataclass
+from dataclasses import dataclass, field
 
 #: Where the password of a device may be used.
 PROTOCOLS = ("any", "pop3", "smtp")

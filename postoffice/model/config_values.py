@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Generic, TypeVar
 
 from postoffice.model.address import Address, NotAnAddress, normal_domain
-from postoffice.model.dataclass import dataclass
 
 #: The default of a key that must be given.
 REQUIRED = object()

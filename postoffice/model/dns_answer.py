@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import TemporaryFailure
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
 from postoffice.model.address import Account, Address
-from postoffice.model.dataclass import dataclass
 from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 
 #: A name that a Received field can hold unchanged (RFC 5321 §4.1.2 Domain).

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.queued_message import QueuedRecipient
 
 #: How a connection to another server is encrypted, the weakest first: never; if the server can; it

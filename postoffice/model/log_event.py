@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
-
-from postoffice.model.dataclass import dataclass
 
 #: Octets of a line at most, without the time and the level before it (about 50 octets).
 LINE = 960

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import fields
-
-from postoffice.model.dataclass import dataclass
+from dataclasses import dataclass, fields
 
 #: What happens to a login while another session holds the maildrop (``MailPolicy.in_use``).
 IN_USE = ("refuse", "wait", "take-over")

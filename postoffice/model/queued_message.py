@@ -11,10 +11,8 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Collection
-from dataclasses import field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
-
-from postoffice.model.dataclass import dataclass
 
 #: The last octets of a queued file: the length of the JSON text before them, and its version.
 _FOOTER = struct.Struct("!I8s")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from postoffice.model.cached_property import cached_property
-from postoffice.model.dataclass import dataclass
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 

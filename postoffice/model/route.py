@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import VERIFY
 
 

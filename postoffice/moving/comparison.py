@@ -8,10 +8,9 @@ what a session would list now.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from postoffice.interfaces import IMaildropReader, ImportedMessage, Step
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import MessageGone
 from postoffice.model.listing import Entry
 from postoffice.moving.comparison_rules import (

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
 from typing import NamedTuple
 
-from postoffice.model.dataclass import dataclass
 from postoffice.protocol.wire import TopReader
 from postoffice.store.text import Normalizer
 

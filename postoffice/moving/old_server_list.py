@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b, md5
 
-from postoffice.model.dataclass import dataclass
 from postoffice.pop3.client_commands import Ended, retr, top
 from postoffice.pop3.client_connection import (
     CommandRefused,

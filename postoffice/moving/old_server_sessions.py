@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import CannotImport
 from postoffice.moving.patience import Patience
 from postoffice.pop3.client_connection import POP3ClientConnection, POP3Failed

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from postoffice.model.dataclass import dataclass
+from dataclasses import dataclass
+
 from postoffice.pop3.client_reply import COMMAND, IN_USE, LOGIN_DELAY, TEMPORARY, ClientReply
 
 #: Seconds to wait, by the server's code; without one they double from FIRST up to MOST.

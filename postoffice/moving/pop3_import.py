@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from postoffice.interfaces import (
     IImportWriter,
@@ -20,7 +21,6 @@ from postoffice.interfaces import (
     Step,
 )
 from postoffice.interfaces.maintenance import no_progress
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import MaildropLocked
 from postoffice.moving.arrival import HEADER_MAXIMUM, arrived
 from postoffice.moving.deletion import Deletion

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from itertools import chain, groupby, zip_longest
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import PeerReply
 from postoffice.util.networks import Network, within
 

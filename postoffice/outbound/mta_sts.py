@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-
-from postoffice.model.dataclass import dataclass
+from dataclasses import dataclass
 
 #: Octets of a policy, and seconds for which it holds, at most (RFC 8461 §3.2, §3.3).
 MOST, LONGEST = 64 << 10, 31557600

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
@@ -17,7 +18,6 @@ from email.utils import format_datetime
 from hashlib import sha256
 from textwrap import wrap
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import CHECK, PeerReply
 from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.protocol import xtext

@@ -8,9 +8,9 @@ for the null reverse-path.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from postoffice.model.address import Address, NotAnAddress, normal_domain
-from postoffice.model.dataclass import dataclass
 from postoffice.model.route import Direct, Host, Refuse, Route, Smarthost
 
 #: The pattern of the null reverse-path, which bounces have.

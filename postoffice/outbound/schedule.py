@@ -6,7 +6,8 @@ The gaps are 5, 10, 20 and 40 minutes, then one hour, each up to a tenth shorter
 
 from __future__ import annotations
 
-from postoffice.model.dataclass import dataclass
+from dataclasses import dataclass
+
 from postoffice.model.queued_message import QueuedMessage
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0

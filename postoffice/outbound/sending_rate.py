@@ -8,8 +8,8 @@ period of this length, whenever it begins, has at most as many recipients as the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from postoffice.model.dataclass import dataclass
 from postoffice.outbound.routes import matching_patterns
 from postoffice.outbound.schedule import DAY, HOUR, MINUTE
 

@@ -9,9 +9,8 @@ whose ``Hop.secure`` is true, TLSA records decide, and MTA-STS is then not asked
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import OPPORTUNISTIC, VERIFY, Hop, PeerReply
 from postoffice.outbound.mta_sts import ENFORCE, NONE, Policy
 

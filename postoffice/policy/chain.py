@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
@@ -14,7 +14,6 @@ from twisted.python.failure import Failure
 
 from postoffice.interfaces import Fields, IPolicy, IText, Opinion
 from postoffice.model import log_events
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Envelope, Recipient, SessionInfo
 from postoffice.model.errors import PostOfficeError, TemporaryFailure
 from postoffice.model.log_event import tell, tell_failure

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from postoffice.interfaces import Fields, IPolicy, Opinion
-from postoffice.model.dataclass import dataclass
 from postoffice.model.dns_answer import Answer, Ask, DNSUnavailable, IResolver
 from postoffice.model.envelope import Envelope, Recipient, SessionInfo
 from postoffice.model.errors import TemporaryFailure

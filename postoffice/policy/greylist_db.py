@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
 
-from postoffice.model.dataclass import dataclass
 from postoffice.util.sqlite_file import SQLiteFile
 
 TABLES = """

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from zope.interface import implementer
 
 from postoffice.interfaces import IPolicy, Opinion
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Envelope, Recipient
 from postoffice.model.reply import Reply
 from postoffice.policy.common import PolicyBase, is_for_the_postmaster

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from zope.interface import implementer
 
 from postoffice.interfaces import IPolicy, Opinion
 from postoffice.model.address import Address
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Envelope, Recipient
 from postoffice.model.reply import Reply
 from postoffice.policy.common import PolicyBase

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from postoffice.model.dataclass import dataclass
 from postoffice.protocol.peer_text import printable
 
 #: A line: a message's number, and its UIDL or its size; some servers add more words.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Self
 
-from postoffice.model.dataclass import dataclass
 from postoffice.protocol import client_sasl
 
 #: Commands that may wait for their replies at once, where the server offers PIPELINING.

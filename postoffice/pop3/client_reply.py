@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from postoffice.model.dataclass import dataclass
 from postoffice.protocol.peer_text import printable
 
 #: Phases: when a server said it, or when a connection failed.

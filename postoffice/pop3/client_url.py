@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from typing import Self
 from urllib.parse import unquote
-
-from postoffice.model.dataclass import dataclass
 
 #: Port numbers of pop3:// (RFC 1939) and of pop3s:// (RFC 8314).
 PORTS = {"pop3": 110, "pop3s": 995}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from postoffice import __version__
-from postoffice.model.dataclass import dataclass
 from postoffice.protocol.line_session import Link
 from postoffice.protocol.sasl import PLAINTEXT
 

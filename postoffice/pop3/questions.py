@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.listing import Entry, Listing
 from postoffice.pop3.options import POP3Options
 from postoffice.protocol.questions import Question, Secure

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError
 from postoffice.protocol.questions import A, Question, Yield
 from postoffice.protocol.wire import OUTPUT_QUANTUM, STEPS, LineReader

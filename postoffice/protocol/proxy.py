@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 
-from postoffice.model.dataclass import dataclass
 from postoffice.util.networks import in_plain_form
 
 #: Octets of a header of version 1 with its CRLF, and of what follows the fixed part of version 2.

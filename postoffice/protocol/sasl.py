@@ -16,10 +16,9 @@ import secrets
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import md5, sha256
 
-from postoffice.model.dataclass import dataclass
 from postoffice.protocol.questions import Question
 from postoffice.protocol.scram import Keys, Salt, prepared
 

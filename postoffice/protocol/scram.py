@@ -10,11 +10,9 @@ import unicodedata
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import pbkdf2_hmac, sha256
 from typing import Self
-
-from postoffice.model.dataclass import dataclass
 
 #: Rounds of PBKDF2 for new keys; RFC 7677 §4 asks for 4096 at least.
 ITERATIONS = 100_000

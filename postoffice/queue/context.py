@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from postoffice.interfaces.relay import Letters, Relay
-from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import PeerReply
 from postoffice.outbound.schedule import Lifetimes
 from postoffice.queue.shares import QueueShares

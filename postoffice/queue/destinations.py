@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from postoffice.interfaces import IDelivery
 from postoffice.interfaces.relay import Plan
-from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import PeerReply
 from postoffice.model.queued_message import QueuedMessage, QueuedRecipient
 from postoffice.outbound import schedule

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Self
 
-from postoffice.model.dataclass import dataclass
 from postoffice.queue.queue_db import ACTIVE, NEXT_IN_STATE, in_domain, like, word
 
 #: The states of a message, as an administrator sees them.

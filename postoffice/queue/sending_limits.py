@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -18,7 +19,6 @@ from twisted.python.failure import Failure
 
 from postoffice.interfaces import Executor
 from postoffice.model import log_events
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Envelope
 from postoffice.model.errors import PermanentFailure, TemporaryFailure
 from postoffice.model.log_event import tell

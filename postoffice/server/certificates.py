@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -20,7 +21,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from postoffice.interfaces import Executor
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import StartupError
 from postoffice.server import tls
 

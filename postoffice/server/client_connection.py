@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -15,7 +15,6 @@ from zope.interface import implementer
 
 from postoffice.interfaces.store import IText
 from postoffice.model import log_events
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.hop import NONE, VERIFY, Hop, PeerReply, Result, Transaction
 from postoffice.model.log_event import tell_failure

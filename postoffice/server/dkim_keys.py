@@ -6,13 +6,12 @@ import json
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from twisted.logger import Logger
 
 from postoffice.model import log_events
-from postoffice.model.dataclass import dataclass
 from postoffice.model.log_event import tell
 from postoffice.outbound.dkim import KINDS, NotAKey, SigningKey, new_key, read_key
 from postoffice.util.atomic_file import replacing, sync_folder

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import MaildropLocked
 from postoffice.model.listing import Listing
 from postoffice.model.mail_policy import MailPolicy

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from postoffice.model.dataclass import dataclass
 from postoffice.util.networks import Network
 
 

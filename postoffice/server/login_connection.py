@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, ClassVar, Protocol
 
@@ -13,7 +14,6 @@ from zope.interface import Interface
 
 from postoffice.accounts.credentials import credentials_of
 from postoffice.model import log_events
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Client, SessionInfo
 from postoffice.model.errors import AccountDisabled, LoginRefused, TemporaryFailure
 from postoffice.model.reply import NO_TLS_NOW

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Collection as AnyOf
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
@@ -15,7 +15,6 @@ from zope.interface import implementer
 from postoffice.interfaces import IMailbox, IMailStore, IRetention, IText
 from postoffice.model import log_events
 from postoffice.model.address import UNLIMITED, Account, Quota
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import SessionInfo
 from postoffice.model.errors import NotAllRemoved, PostOfficeError, TemporaryFailure
 from postoffice.model.listing import Entry, Listing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
 
@@ -15,7 +15,6 @@ from postoffice.interfaces import (
 )
 from postoffice.model.address import UNLIMITED, Account, Address, NotAnAddress, Quota, normal_domain
 from postoffice.model.alias import Found
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Envelope
 from postoffice.model.queued_message import QueuedRecipient
 from postoffice.model.reply import (

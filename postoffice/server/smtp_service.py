@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Client
 from postoffice.server.login_connection import LoginOptions
 from postoffice.smtp.options import SMTPLimits, SMTPOptions

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from postoffice.model.address import NotAnAddress, normal_domain
-from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import CHECK, PeerReply, Transaction
 from postoffice.model.queued_message import QueuedRecipient
 

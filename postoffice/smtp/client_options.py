@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.hop import OPPORTUNISTIC
 from postoffice.protocol import client_sasl
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from postoffice.model.cached_property import cached_property
-from postoffice.model.dataclass import dataclass
 from postoffice.model.reply import (
     LMTP_SAYS_LHLO,
     NO_LOGINS_HERE,

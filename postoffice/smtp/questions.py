@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from postoffice.model.address import Address
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import DeliveryStatus, Notify
 from postoffice.model.reply import Reply
 from postoffice.protocol.questions import Question, Secure

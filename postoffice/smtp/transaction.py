@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from postoffice.model import reply
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError
 from postoffice.model.reply import Reply
 from postoffice.protocol.wire import ChunkReader, LineReader, TextChecks, TextReader

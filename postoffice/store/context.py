@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from postoffice.interfaces import Executor
-from postoffice.model.dataclass import dataclass
 from postoffice.store.files import Report
 from postoffice.store.journal.journal import Journal
 from postoffice.store.listing_cache import ListingCache, MeasuredSizes

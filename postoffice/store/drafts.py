@@ -12,12 +12,11 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from fcntl import LOCK_EX, flock
 from threading import Lock
 
 from postoffice.model.address import Quota
-from postoffice.model.dataclass import dataclass
 from postoffice.model.queued_message import QueuedMessage
 from postoffice.store import names
 from postoffice.store.files import MaildropRef, failures

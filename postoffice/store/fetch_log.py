@@ -12,11 +12,10 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from urllib.parse import quote, unquote
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.listing import Entry, uidls_of
 from postoffice.model.mail_policy import LAPSE
 from postoffice.store import names

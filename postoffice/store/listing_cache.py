@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.listing import Entries, Entry
 from postoffice.store.names import Measured
 from postoffice.store.oddities import OddFile, with_twins

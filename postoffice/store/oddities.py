@@ -7,8 +7,8 @@ import re
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.listing import Entry
 from postoffice.store.files import open_plain
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from twisted.logger import ILogObserver
 from zope.interface import implementer
-
-from postoffice.model.dataclass import dataclass
 
 #: Seconds of one column of a chart, and columns.
 STEP, COLUMNS = 1800, 48

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from postoffice.accounts.account_changes import (
@@ -26,7 +27,6 @@ from postoffice.model.address import (
     Quota,
 )
 from postoffice.model.config_values import SIZE
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError
 from postoffice.web.page_group import PageGroup
 from postoffice.web.routes import ADMINISTRATOR, Route

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from postoffice.doctor.findings import ERROR, WARNING
 from postoffice.doctor.queue_checks import check_destinations
@@ -12,7 +13,6 @@ from postoffice.logs.files import LogUnreadable
 from postoffice.logs.sentences import sentence
 from postoffice.logs.story import Story, find
 from postoffice.logs.whereabouts import whereabouts
-from postoffice.model.dataclass import dataclass
 from postoffice.queue.selection import STATES, Selection
 from postoffice.web.activity import NAMES
 from postoffice.web.admin_accounts import AccountPages

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import cast
 
 from twisted.internet.defer import Deferred
@@ -23,7 +23,6 @@ from postoffice.interfaces import (
     MaildropUsage,
 )
 from postoffice.logs.files import LogSource
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import PostOfficeError
 from postoffice.queue.manager import QueueManager
 from postoffice.web.activity import Activity

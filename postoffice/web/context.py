@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -13,7 +14,6 @@ from postoffice.accounts.login_history import LoginHistory, LoginMethod
 from postoffice.interfaces import Executor, IMailStore
 from postoffice.model import log_events
 from postoffice.model.address import Account, Quota
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import SessionInfo
 from postoffice.model.errors import TemporaryFailure
 from postoffice.model.log_event import tell

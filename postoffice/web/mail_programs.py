@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from xml.sax.saxutils import escape
-
-from postoffice.model.dataclass import dataclass
 
 #: How the connection is protected: TLS from the start, or by STARTTLS, or not at all.
 SSL, STARTTLS, PLAIN = "SSL", "STARTTLS", "plain"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from postoffice.interfaces import (
@@ -12,7 +13,6 @@ from postoffice.interfaces import (
     VaultSession,
 )
 from postoffice.model.address import Account
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import MaildropLocked, NotAllRemoved
 from postoffice.web import summaries
 from postoffice.web.page_group import PageGroup

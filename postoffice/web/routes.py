@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from postoffice.model.dataclass import dataclass
 from postoffice.web.values import Response
 from postoffice.web.visit import Visit
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 
 from postoffice.accounts import passwords
 from postoffice.model.address import Account
-from postoffice.model.dataclass import dataclass
 
 #: Seconds after which a session ends: without a request, and in any case.
 IDLE, ABSOLUTE = 30 * 60.0, 12 * 3600.0

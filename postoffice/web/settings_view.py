@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 
 from postoffice.config.chosen_plugin import ChosenPlugin
 from postoffice.config.schema import keys_of
 from postoffice.config.settings import Settings
-from postoffice.model.dataclass import dataclass
 
 #: Options of plugins whose values may hold a secret.
 _SECRET = ("password", "secret", "dsn", "conninfo", "uri", "url", "key")

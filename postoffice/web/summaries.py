@@ -7,6 +7,7 @@ The functions are plain, and block where they read.  Strangers wrote all that th
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from email import policy
 from email.errors import HeaderParseError
 from email.header import decode_header
@@ -15,7 +16,6 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 
 from postoffice.interfaces import IMaildropReader
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import MessageGone
 from postoffice.model.listing import Entry, Listing, uidls_of
 

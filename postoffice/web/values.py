@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.envelope import Client
 
 #: Methods that change nothing (RFC 9110 §9.2.1).

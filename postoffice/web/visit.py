@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from postoffice.model.address import Account
-from postoffice.model.dataclass import dataclass
 from postoffice.web.languages import translated
 from postoffice.web.sessions import WebSession
 from postoffice.web.values import WebRequest

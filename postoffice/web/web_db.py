@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from postoffice.accounts.sealed_secrets import Seal
-from postoffice.model.dataclass import dataclass
 from postoffice.util.sqlite_file import SQLiteFile
 
 #: The names of the file and of the key of the second factors, in the state folder.

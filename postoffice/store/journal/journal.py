@@ -19,11 +19,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from fcntl import LOCK_SH, flock
 from itertools import count
 from typing import NamedTuple
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import NoSpace, StartupError, TemporaryFailure
 from postoffice.store.files import FULL, Report, make_folder
 from postoffice.store.journal import segments

@@ -13,10 +13,9 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
-
-from postoffice.model.dataclass import dataclass
 
 BLOCK = 4096
 _MAGIC = b"PostJrnl"

@@ -16,13 +16,12 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from fcntl import LOCK_EX, LOCK_UN, flock
 from hashlib import blake2b
 from hmac import compare_digest
 from itertools import repeat
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import StartupError
 from postoffice.store.files import make_with_parents, open_own
 from postoffice.store.journal.records import BLOCK

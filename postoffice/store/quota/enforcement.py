@@ -11,11 +11,10 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from fcntl import LOCK_EX, flock
 
 from postoffice.model.address import Quota
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import MaildropLocked
 from postoffice.model.listing import Entry
 from postoffice.store import expunge, fetch_log, files, maildir, names

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
-from postoffice.model.dataclass import dataclass
 from postoffice.model.listing import Entry
 from postoffice.store import maildir, names
 from postoffice.store.files import open_plain

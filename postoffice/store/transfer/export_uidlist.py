@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from postoffice.model.dataclass import dataclass
 from postoffice.store.transfer.doveadm_table import is_number
 from postoffice.store.transfer.import_uidls import base_of
 

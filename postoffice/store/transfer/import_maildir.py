@@ -6,11 +6,10 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from postoffice.interfaces import ImportSource
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import CannotImport
 from postoffice.store import drafts, names
 from postoffice.store.oddities import NotServed, check_compression

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from postoffice.interfaces import ImportSource
-from postoffice.model.dataclass import dataclass
 from postoffice.model.errors import CannotImport
 from postoffice.store import drafts, names
 from postoffice.store.oddities import NotServed

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import NamedTuple, Protocol, TypeVar
 
-from postoffice.model.dataclass import dataclass
 from postoffice.store import names
 from postoffice.store.oddities import NotServed
 from postoffice.store.transfer.import_uidls import base_of

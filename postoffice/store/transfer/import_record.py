@@ -10,10 +10,9 @@ import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from postoffice.interfaces import ImportedMessage
-from postoffice.model.dataclass import dataclass
 from postoffice.store import drafts, maildir, names
 from postoffice.store.files import open_own
 from postoffice.store.transfer.text_digest import TextDigest
