@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from postoffice.interfaces import ChildProcess, Executor
 from postoffice.store import commit
@@ -30,6 +31,9 @@ BATCH_SIZE = 4 << 20  # octets in a batch after which no other message joins it
 BATCHES = 2
 #: The most removals from the queue that are committed with a batch, and the most files of each.
 REMOVALS, FILES = 64, 20
+#: Seconds after which another batch begins beside one that is being committed, where batches wait
+#: for one another's sync: two at once would only be smaller.
+PATIENCE = 0.02
 #: The most large messages at once.  Each is a batch of its own: no other waits for its sync.
 LARGE = 4
 #: Octets of the memory that we share with the store process for the texts of one batch.
@@ -136,12 +140,13 @@ class _BatchQueue:
         self.committer = committer
         self.waiting: deque[_Waiting] = deque()
         self.batches = 0  # that are being committed
+        self.at_once = most  # how many may be now
         self._size = size
         self._most = most
 
     def next_batch(self) -> list[_Waiting]:
-        """Take the next batch out of the queue; empty while ``most`` are being committed."""
-        if self.batches >= self._most or not self.waiting:
+        """Take the next batch out of the queue; empty while ``at_once`` are being committed."""
+        if self.batches >= min(self.at_once, self._most) or not self.waiting:
             return []
         self.batches += 1
         batch: list[_Waiting] = []
@@ -159,6 +164,8 @@ class Batcher:
     ``committed`` is called with the drafts of a batch that were committed, before
     the Deferreds of ``commit`` fire; ``unknown`` with those of a batch that has failed as a
     whole, although it may be committed: the process that did it has died.
+    ``clock`` is given if batches share a journal: then one of small messages is committed at a
+    time, and another beside it only if it takes longer than ``PATIENCE``.
     """
 
     def __init__(
@@ -168,13 +175,17 @@ class Batcher:
         committed: Callable[[Sequence[Draft]], None],
         unknown: Callable[[Sequence[Draft]], None],
         figures: StoreFigures | None = None,
+        clock: IReactorTime | None = None,
     ) -> None:
+        self._clock = clock
         self._figures = figures or StoreFigures()
         self._committed = committed
         self._unknown = unknown
         self._removals: deque[tuple[QueueRemoval, Deferred[bool]]] = deque()
         self._small = _BatchQueue(small, BATCH, BATCHES)
         self._large = _BatchQueue(large, 1, LARGE)
+        if clock is not None:
+            self._small.at_once = 1
         self._idle: Deferred[None] | None = None
 
     def commit(self, draft: Draft) -> Deferred[None]:
@@ -225,9 +236,23 @@ class Batcher:
         while batch := queue.next_batch():
             Deferred.fromCoroutine(self._commit_batch(queue, batch))
 
+    def _takes_long(self) -> None:
+        """A batch takes long: another one may begin beside it."""
+        self._small.at_once += 1
+        self._begin_batches(self._small)
+
+    def _end_patience(self, patience: IDelayedCall) -> None:
+        if patience.active():
+            patience.cancel()
+        else:
+            self._small.at_once -= 1
+
     async def _commit_batch(self, queue: _BatchQueue, batch: list[_Waiting]) -> None:
         outcomes: list[Exception | None]
         removals = self._next_removals() if queue is self._small else []
+        patience = None
+        if self._clock is not None and queue is self._small:
+            patience = self._clock.callLater(PATIENCE, self._takes_long)
         began = perf_counter()
         try:
             outcomes = await queue.committer.commit_batch(
@@ -240,6 +265,8 @@ class Batcher:
         else:
             self._count(batch, perf_counter() - began)
         queue.batches -= 1
+        if patience is not None:
+            self._end_patience(patience)
         self._begin_batches(queue)
         if not self._small.batches:
             removals += self._removals

@@ -170,7 +170,8 @@ class MaildirStore(MaildirFiles):
         )
         here = ThreadCommitter(self._executor, journal, enforcement)
         small = self._small_committer(durability, here, enforcement)
-        self._batcher = Batcher(small, here, self._committed, self.queue.doubt, self.figures)
+        clock = self._clock if journal else None
+        self._batcher = Batcher(small, here, self._committed, self.queue.doubt, self.figures, clock)
         self._deliveries = Deliveries(
             self._path,
             self._executor,

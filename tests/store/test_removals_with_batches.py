@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
-from postoffice.store.batcher import FILES, REMOVALS, Batcher
+from postoffice.store.batcher import FILES, PATIENCE, REMOVALS, Batcher
 from postoffice.store.drafts import Draft, QueueRemoval
 from postoffice.testing import finish
 from tests.store.journaled import JOE, Served
@@ -157,3 +158,33 @@ def test_a_message_that_cannot_be_unlinked_is_removed_by_a_checkpoint(tmp_path, 
     delivery.end()
     served.checkpoint()
     assert list(tmp_path.glob(".queue/messages/new/*")) == []
+
+
+def test_with_a_journal_one_batch_is_committed_at_a_time_unless_it_takes_long():
+    clock, committer = Clock(), Committer()
+    made = Batcher(committer, committer, lambda _: None, lambda _: None, clock=clock)
+
+    def sizes():
+        return [len(wanted) for wanted, _, _ in committer.batches]
+
+    for _ in range(4):
+        made.commit(draft())
+    assert sizes() == [1]
+    committer.end(0)
+    assert sizes() == [1, 3], "those that came meanwhile"
+    made.commit(draft())
+    made.commit(draft())
+    assert sizes() == [1, 3]
+    clock.advance(PATIENCE)
+    assert sizes() == [1, 3, 2]
+    made.commit(draft())
+    clock.advance(PATIENCE)
+    assert sizes() == [1, 3, 2], "never more than two"
+    committer.end(2)
+    assert sizes() == [1, 3, 2, 1], "the first still takes long"
+    committer.end(1)
+    committer.end(3)
+    assert not clock.getDelayedCalls()
+    made.commit(draft())
+    made.commit(draft())
+    assert sizes() == [1, 3, 2, 1, 1], "one at a time again"
