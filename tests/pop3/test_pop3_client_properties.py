@@ -75,12 +75,13 @@ def test_lists_are_read_whatever_they_say(lines):
     found = read_lines(text)
     assert set(found.values) <= {1, 2, 3}
     assert len(found.values) + len(found.wrong) <= len(lines)
-    sizes, wrong = read_sizes(text)
-    assert sizes == {}
-    assert len(wrong) <= 10 or not lines
+    sizes = read_sizes(text)
+    assert sizes.values == {}
+    assert len(sizes.wrong) <= 10 or not lines
 
 
 def test_what_stat_and_list_say():
     assert read_stat("2 320 more") == (2, 320)
     assert read_stat("2 messages") is None
-    assert read_sizes(b"1 120\r\n2 x\r\n3 5 odd\r\n") == ({1: 120, 3: 5}, ["2 x"])
+    sizes = read_sizes(b"1 120\r\n2 x\r\n3 5 odd\r\n")
+    assert (sizes.values, sizes.wrong) == ({1: 120, 3: 5}, ["2 x"])

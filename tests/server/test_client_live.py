@@ -92,7 +92,7 @@ class Calls:
 
 
 @pytest.fixture
-def calls(files):
+def calls(files, tmp_path):  # its sockets are closed before their folder goes
     calls = Calls(files["certificate"])
     yield calls
     calls.close()

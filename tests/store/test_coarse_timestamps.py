@@ -77,8 +77,9 @@ def test_there_too_an_old_maildrop_is_not_read_again(root, monkeypatch):
     coarse.brought("one")
     coarse.now += 2 * SECOND
     assert coarse.listed() == ["one"]
-    monkeypatch.setattr(os, "scandir", None)
-    assert coarse.listed() == ["one"]
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", None)
+        assert coarse.listed() == ["one"]
 
 
 def test_own_mail_is_seen_however_wrong_the_folders_times_are(root, monkeypatch):

@@ -100,8 +100,9 @@ def test_an_unchanged_maildrop_is_not_read_again(joe, monkeypatch):
     post(store, b"x\r\n", JOE)
     age(joe)
     read_all(store)
-    monkeypatch.setattr(os, "scandir", None)
-    assert read_all(store) == [b"x\r\n"]
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", None)
+        assert read_all(store) == [b"x\r\n"]
 
 
 def test_a_fresh_or_a_changed_maildrop_is_read_again(joe):

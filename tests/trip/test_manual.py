@@ -76,6 +76,8 @@ NOT_RUN = {
     "pip install 'postoffice[metrics]'": "it asks the network",
     ".venv/bin/pip": "it asks the network; tests/trip/test_plugins.py builds the plugin",
     ".venv/bin/python tests/": "a campaign of minutes; .ci/run has it",
+    "git worktree add": "an earlier state of the sources, for a benchmark",
+    ".venv/bin/python bench/": "it takes minutes, and both cores",
     "sudo .venv/bin/python bench/": "it takes a quarter of an hour, and both cores",
     "export PATH=": "it is of the shell that goes on",
     "useradd": "it changes the machine",
