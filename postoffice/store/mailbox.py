@@ -42,7 +42,7 @@ T = TypeVar("T")
 SMALL = 64 << 10
 AHEAD = 128 << 10
 #: Seconds that a login waits while the session before still unlinks messages; between two tries.
-PATIENCE = 5.0
+PATIENCE = 20.0
 TICK = 0.05
 
 #: A maildrop before it is listed.
