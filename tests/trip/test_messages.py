@@ -18,6 +18,9 @@ from postoffice.protocol.downgrade import Downgrader
 
 poplib._MAXLINE = 1 << 20  # real mail has longer lines than poplib believes
 
+#: Messages of one maildrop: more than any answer or batch has at once.
+MANY = 4000
+
 
 def in_crlf(octets: bytes) -> bytes:
     """With the line ends that mail has on the wire, the last one included."""
@@ -188,10 +191,10 @@ def post_many(office, account, numbers) -> None:
             assert [replies.readline()[:3] for _ in range(4)] == [b"250", b"250", b"354", b"250"]
 
 
-def test_ten_thousand_messages_in_one_maildrop(office):
+def test_thousands_of_messages_in_one_maildrop(office):
     account = office.new_account()
     posting = [
-        threading.Thread(target=post_many, args=(office, account, range(start, 10_000, 16)))
+        threading.Thread(target=post_many, args=(office, account, range(start, MANY, 16)))
         for start in range(16)
     ]
     for thread in posting:
@@ -205,10 +208,10 @@ def test_ten_thousand_messages_in_one_maildrop(office):
     count, octets = client.stat()
     sizes = [int(line.split()[1]) for line in client.list()[1]]
     uidls = [line.split()[1] for line in client.uidl()[1]]
-    assert count == len(sizes) == len(set(uidls)) == 10_000
+    assert count == len(sizes) == len(set(uidls)) == MANY
     assert octets == sum(sizes)
     seen = set()
-    client.sock.sendall(b"".join(b"RETR %d\r\n" % n for n in range(1, 10_001)))
+    client.sock.sendall(b"".join(b"RETR %d\r\n" % n for n in range(1, MANY + 1)))
     for size in sizes:
         assert client._getresp().startswith(b"+OK")
         text = b""
@@ -219,11 +222,11 @@ def test_ten_thousand_messages_in_one_maildrop(office):
         number = int(head.rpartition(b"Subject: ")[2])
         assert body == b"x" * (number % 500) + b"\r\n"
         seen.add(number)
-    assert seen == set(range(10_000))
-    client.sock.sendall(b"".join(b"DELE %d\r\n" % n for n in range(1, 10_001)))
+    assert seen == set(range(MANY))
+    client.sock.sendall(b"".join(b"DELE %d\r\n" % n for n in range(1, MANY + 1)))
     for _ in sizes:
         assert client._getresp().startswith(b"+OK")
-    assert client.quit() == b"+OK 10000 deleted, goodbye"
+    assert client.quit() == b"+OK %d deleted, goodbye" % MANY
     assert collect_with_poplib(office, account) == []
 
 
