@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -58,12 +59,22 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every statement of a module, also those within others; no expressions."""
+    left: list[ast.AST] = [tree]
+    while left:
+        node = left.pop()
+        yield node
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            left += getattr(node, block, None) or ()
+
+
 @functools.cache
 def imports(path: Path, *, at_import: bool = False) -> frozenset[str]:
     """The full names that a module imports, anywhere in it or only where it is imported."""
     found = set()
     tree = parsed(path)
-    for node in tree.body if at_import else ast.walk(tree):
+    for node in tree.body if at_import else statements(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

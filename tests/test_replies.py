@@ -20,7 +20,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "replies.rst"
 def calls(*names: str, within: str = "**/*.py") -> Iterator[ast.Call]:
     """Where one of these is called, in the files of this pattern."""
     for path in sorted(PACKAGE.glob(within)):
-        for node in ast.walk(ast.parse(path.read_text())):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if any(name in text for name in names) else ():
             if isinstance(node, ast.Call):
                 called = getattr(node.func, "id", getattr(node.func, "attr", ""))
                 if called in names:
