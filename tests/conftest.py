@@ -51,7 +51,7 @@ from tests.servers import LDAP, PostgreSQL
 settings.register_profile(
     "busy",
     deadline=None,
-    max_examples=50,
+    max_examples=30,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize="CI" in os.environ,
 )
