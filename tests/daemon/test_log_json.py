@@ -89,7 +89,8 @@ def test_a_long_value_is_cut_where_the_text_cuts_it(event, text):
     field = event.fields[0]
     [cut] = event.values({field: text}).values() if text else [""]
     if text:
-        assert event.line({field: cut}).strip('"') == event.line({field: text}).strip('"')
+        again, once = (event.line({field: one}) for one in (cut, text))
+        assert again.rstrip('."') == once.rstrip('."')  # the dots of the cut may be cut, too
 
 
 ANYTHING = st.none() | st.integers() | st.floats() | st.text() | st.binary() | st.just(object())
