@@ -4,10 +4,10 @@ Whether many accounts and maildrops make mail slower than a few do.
 
     bench/many.py [--accounts 100000] [--maildrops 20000] [--rounds 3] [--json FILE]
 
-Two offices take turns: one with 1000 accounts, of which 200 get mail, and one with many accounts,
-of which 20,000 get mail.  Most maildrops have had a message before the clock runs, and each account
-that logs in has logged in once before: 2000 of the many, 200 of the few.  Run by a Python that has
-postoffice; as root, on ext4 with a journal on a loop device.
+Two offices are measured in turn.  The first has 1000 accounts, and 200 of them get mail; the second
+has 100,000, and 20,000 of them get mail.  Before the measurement most of these maildrops have got a
+message, and each account that logs in has logged in once: 200 in the first office, 2000 in the
+second.  Run it with a Python that has postoffice; as root, on ext4 with a journal on a loop device.
 """
 
 from __future__ import annotations

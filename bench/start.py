@@ -67,7 +67,7 @@ def daemon(tree: Path, folder: Path) -> float:
 
 
 def program(*words: str) -> Callable[[Path, Path], float]:
-    """What measures a program from its start to its end."""
+    """Measures a program from its start to its end."""
 
     def measure(tree: Path, folder: Path) -> float:
         process = subprocess.Popen(

@@ -258,7 +258,7 @@ class Checker:
         return None
 
     async def _token_may_name(self, credentials: Credentials, account: Account) -> bool:
-        """Whether the name that came with a token, if any, belongs to the token's owner."""
+        """Whether no name came with a token, or the name of the token's owner."""
         if not IBearerLogin.providedBy(credentials) or not credentials.username:
             return True
         named = await self._find(normal(credentials.username))

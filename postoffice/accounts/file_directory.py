@@ -134,7 +134,11 @@ class FileDirectory:
         return self._contents
 
     def _is_current(self) -> bool:
-        """Whether no new version must be read; one that was just written may be incomplete."""
+        """
+        Whether to keep the contents: the file is unchanged, or its new version is too recent.
+
+        A version that was just written may be incomplete.
+        """
         stamp = _stamp_of(self._path)
         if stamp == self._stamp:
             return True

@@ -1,4 +1,4 @@
-"""What the queries need of a database connection: a part of DB-API 2.0, as ``sqlite3`` has it."""
+"""The part of DB-API 2.0 that the queries use, in the form that ``sqlite3`` has."""
 
 from __future__ import annotations
 

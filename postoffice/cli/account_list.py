@@ -120,7 +120,7 @@ class Filters:
     over: float | None
 
     def admits(self, account: Account, last: Login | None) -> bool:
-        """Whether an account is listed, apart from its usage (``admits_use``)."""
+        """Whether all conditions but those on its usage admit an account; see ``admits_use``."""
         if self.state not in (None, account.state):
             return False
         if self.scheme is not None and self.scheme.upper() != scheme_of(account):

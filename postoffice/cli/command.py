@@ -1,4 +1,4 @@
-"""What every command has in common: its context, its answer, and how it fails."""
+"""The parts that all commands share: the context, the answer, and the error of a failure."""
 
 from __future__ import annotations
 

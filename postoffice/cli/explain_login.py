@@ -160,7 +160,7 @@ class LoginExplanation:
             yield "checkers", f"then these are asked, which may accept it, too: {kinds}"
 
     def _is_new(self, name: str, account: Account | None) -> bool:
-        """Whether an old server would decide; the command does not ask it."""
+        """Whether the daemon would ask an old server about this name; the command asks none."""
         return FirstLogins(self.plugins.directories, self.plugins.executor).may_be(name, account)
 
     def _service(self) -> str:

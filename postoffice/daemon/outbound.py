@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from postoffice.daemon.sending import Sending
     from postoffice.queue.manager import QueueManager
 
-#: What the command ``queue`` is answered where this daemon sends nothing.
+#: The answer to the command ``queue`` if this daemon sends nothing.
 NOT_SENDING = "the daemon sends no mail: its configuration has no outbound"
 
 

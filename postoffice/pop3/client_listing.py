@@ -11,7 +11,7 @@ from postoffice.protocol.peer_text import printable
 #: A line: a message's number, and its UIDL or its size; some servers add more words.
 _LINE = re.compile(rb"[ \t]*([0-9]{1,9})[ \t]+([^ \t]+)")
 _STAT = re.compile(r"([0-9]{1,9})[ \t]+([0-9]{1,18})(?![0-9])")
-#: Lines that cannot be read and are kept for messages at most.
+#: The most unreadable lines that are kept, to be shown.
 MOST = 10
 
 

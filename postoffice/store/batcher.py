@@ -31,8 +31,8 @@ BATCH_SIZE = 4 << 20  # octets in a batch after which no other message joins it
 BATCHES = 2
 #: The most removals from the queue that are committed with a batch, and the most files of each.
 REMOVALS, FILES = 64, 20
-#: Seconds after which another batch begins beside one that is being committed, where batches wait
-#: for one another's sync: two at once would only be smaller.
+#: Seconds after which a second batch may begin while one is being committed.  Batches that share a
+#: journal wait for one another's sync: two at once would only be smaller.
 PATIENCE = 0.02
 #: The most large messages at once.  Each is a batch of its own: no other waits for its sync.
 LARGE = 4
@@ -134,18 +134,24 @@ def _octets(draft: Draft) -> int:
 
 
 class _BatchQueue:
-    """Messages that wait for ``committer``: ``size`` in a batch, ``most`` batches at once."""
+    """
+    Messages that wait for ``committer``: at most ``size`` in a batch.
 
-    def __init__(self, committer: Committer, size: int, most: int) -> None:
+    At most ``at_once`` batches are committed at the same time, and never more than ``most``.
+    """
+
+    def __init__(
+        self, committer: Committer, size: int, most: int, at_once: int | None = None
+    ) -> None:
         self.committer = committer
         self.waiting: deque[_Waiting] = deque()
         self.batches = 0  # that are being committed
-        self.at_once = most  # how many may be now
+        self.at_once = most if at_once is None else at_once
         self._size = size
         self._most = most
 
     def next_batch(self) -> list[_Waiting]:
-        """Take the next batch out of the queue; empty while ``at_once`` are being committed."""
+        """Take the next batch out of the queue; empty while as many as may be are committed."""
         if self.batches >= min(self.at_once, self._most) or not self.waiting:
             return []
         self.batches += 1
@@ -164,8 +170,8 @@ class Batcher:
     ``committed`` is called with the drafts of a batch that were committed, before
     the Deferreds of ``commit`` fire; ``unknown`` with those of a batch that has failed as a
     whole, although it may be committed: the process that did it has died.
-    ``clock`` is given if batches share a journal: then one of small messages is committed at a
-    time, and another beside it only if it takes longer than ``PATIENCE``.
+    ``clock`` is given if batches share a journal: then one batch of small messages is committed at
+    a time, and a second one beside it only if the first takes longer than ``PATIENCE``.
     """
 
     def __init__(
@@ -182,10 +188,8 @@ class Batcher:
         self._committed = committed
         self._unknown = unknown
         self._removals: deque[tuple[QueueRemoval, Deferred[bool]]] = deque()
-        self._small = _BatchQueue(small, BATCH, BATCHES)
+        self._small = _BatchQueue(small, BATCH, BATCHES, at_once=None if clock is None else 1)
         self._large = _BatchQueue(large, 1, LARGE)
-        if clock is not None:
-            self._small.at_once = 1
         self._idle: Deferred[None] | None = None
 
     def commit(self, draft: Draft) -> Deferred[None]:

@@ -47,8 +47,8 @@ def put_back(
 
     Returns how many were renamed, and how many were not, because the maildrop has
     their UIDL already.  ``again``: they count as newly arrived.  A record of imports in
-    ``staged`` is added to that of the maildrop, before they are visible.  ``uidls`` are those of
-    file names; who puts back several times hands in the same, so that no name is parsed twice.
+    ``staged`` is added to that of the maildrop, before they are visible.  ``uidls`` remembers the UIDLs
+    of file names: a caller with several calls passes the same one, so that no name is parsed twice.
     Raises MaildropLocked while a session runs, TemporaryFailure.
     """
     with files.failures(folder):

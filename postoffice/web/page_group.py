@@ -1,4 +1,4 @@
-"""What groups of pages have in common."""
+"""The base class of groups of pages."""
 
 from __future__ import annotations
 
