@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -18,8 +17,6 @@ SIZE_MAXIMUM = 1 << 20
 #: The problem of an empty configuration.
 _EMPTY = "empty; `postoffice init` writes a configuration to begin with"
 
-#: What stands before a token or the end of a line.
-_BLANK = re.compile(" *(?:#[^\0\r\n\x85\u2028\u2029]*)?")
 _STANDARD = "tag:yaml.org,2002:"
 _TAGS = {"str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq"}
 
@@ -71,22 +68,6 @@ class _Composer(yaml.SafeLoader):
     """Composes nodes. Aliases and deep nesting are errors, so that no small text grows large."""
 
     _depth = 0
-
-    def scan_to_next_token(self) -> None:
-        """Skip blanks and comments; PyYAML's own takes most of a start for long comments."""
-        if self.index == 0 and self.peek() == "\ufeff":
-            self.forward()
-        while True:
-            blank = _BLANK.match(self.buffer, self.pointer)
-            assert blank is not None
-            length = blank.end() - self.pointer
-            self.pointer += length
-            self.index += length
-            self.column += length
-            if not self.scan_line_break():  # type: ignore[no-untyped-call]
-                return
-            if not self.flow_level:
-                self.allow_simple_key = True
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
