@@ -47,9 +47,9 @@ def put_back(
 
     Returns how many were renamed, and how many were not, because the maildrop has
     their UIDL already.  ``again``: they count as newly arrived.  A record of imports in
-    ``staged`` is added to that of the maildrop, before they are visible.  ``uidls`` remembers the UIDLs
-    of file names: a caller with several calls passes the same one, so that no name is parsed twice.
-    Raises MaildropLocked while a session runs, TemporaryFailure.
+    ``staged`` is added to that of the maildrop, before they are visible.  ``uidls``
+    remembers the UIDLs of file names: a caller with several calls passes the same one, so that no
+    name is parsed twice.  Raises MaildropLocked while a session runs, TemporaryFailure.
     """
     with files.failures(folder):
         with files.open_folder(staged) as fd:
