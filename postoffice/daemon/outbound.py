@@ -10,7 +10,7 @@ from postoffice.daemon.generation import Core, Generation
 from postoffice.interfaces import IQueueStore
 
 if TYPE_CHECKING:
-    from postoffice.daemon.sending import Sending
+    from postoffice.daemon.queue_runner import QueueRunner
     from postoffice.queue.manager import QueueManager
 
 #: The answer to the command ``queue`` if this daemon sends nothing.
@@ -26,33 +26,33 @@ class Outbound:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._sending: Sending | None = None
+        self._runner: QueueRunner | None = None
 
     @property
     def manager(self) -> QueueManager | None:
         """What sends; None while nothing is sent."""
-        return None if self._sending is None else self._sending.manager
+        return None if self._runner is None else self._runner.manager
 
     async def use(self, generation: Generation) -> None:
         """Send as this generation says from now on.  Raises StartupError."""
         store, outbound = self._core.plugins.destination, generation.settings.outbound
         if outbound is None or not IQueueStore.providedBy(store):
-            if self._sending is not None:
-                await self._sending.stop()
+            if self._runner is not None:
+                await self._runner.stop()
             return
-        if self._sending is None:
-            from postoffice.daemon.sending import Sending
+        if self._runner is None:
+            from postoffice.daemon.queue_runner import QueueRunner
 
-            self._sending = Sending(self._core)
-        await self._sending.use(generation, outbound, store)
+            self._runner = QueueRunner(self._core)
+        await self._runner.use(generation, outbound, store)
 
     async def answer(self, question: Mapping[str, object]) -> Lines:
         """Answer the command ``queue`` of the control socket."""
-        if self._sending is None or self._sending.manager is None:
+        if self._runner is None or self._runner.manager is None:
             return iter([{"failed": NOT_SENDING, "sends": False}])
-        return await self._sending.control.answer(self._sending.manager, question)
+        return await self._runner.control.answer(self._runner.manager, question)
 
     async def close(self) -> None:
         """Stop for good; no session submits mail any more."""
-        if self._sending is not None:
-            await self._sending.close()
+        if self._runner is not None:
+            await self._runner.close()

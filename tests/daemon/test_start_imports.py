@@ -52,7 +52,7 @@ reactor.run()
 """
 #: What belongs to parts that the plain configuration does not have.
 SENDING = {
-    "dns", "twisted.names", "twisted.web", "postoffice.dns", "postoffice.daemon.sending",
+    "dns", "twisted.names", "twisted.web", "postoffice.dns", "postoffice.daemon.queue_runner",
     "postoffice.queue.manager", "postoffice.queue.queue_db", "postoffice.server.client_connection",
     "postoffice.server.letters", "postoffice.server.relay", "postoffice.smtp.client",
 }  # fmt: skip

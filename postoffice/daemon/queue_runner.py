@@ -1,5 +1,5 @@
 """
-Sending: makes what the queue needs from the settings, and starts and stops it.
+Runs the queue manager: makes what it needs from the settings, and starts and stops it.
 
 It is imported only where the configuration has ``outbound``.
 """
@@ -74,7 +74,7 @@ class _Network:
         return await self.policies.policy(domain) if self._policies_wanted else None
 
 
-class Sending:
+class QueueRunner:
     """Sends what is in the queue, as the current configuration says; ``manager`` while it does."""
 
     def __init__(self, core: Core) -> None:
