@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import pairwise
 from typing import NamedTuple
 
-from postoffice.protocol.wire import TopReader
 from postoffice.store.text import Normalizer
+from postoffice.store.transfer.text_digest import NormalizedText
 
 #: What a difference means: it must not be; it has a harmless cause; it came since the import.
 WRONG, EXPLAINED, NEW = KINDS = ("wrong", "explained", "new")
@@ -92,41 +92,22 @@ def _order(there: Sequence[Seen], common: Sequence[tuple[int, int]]) -> Iterator
             yield Difference(WRONG, "order", there[one].uidl, text)
 
 
-class ComparedText:
+class ComparedText(NormalizedText):
     """
-    What is kept of a text that goes by: its header, and digest and size of its body.
+    What is kept of a text that goes by: its header, and the digest of its body.
 
-    Line ends become CRLF.  ``lines`` and ``dots`` count the lines, and those that begin with a dot.
+    ``dots`` counts the lines that begin with a dot.
     """
 
     def __init__(self) -> None:
-        self._normalizer = Normalizer()
-        self._top = TopReader(0)
+        super().__init__()
         self._body = sha256()
         self._tail = b"\r\n"
         self._header = bytearray()
-        self.size = self.lines = self.dots = 0
-
-    @classmethod
-    def of(cls, pieces: Iterable[bytes]) -> ComparedText:
-        """A whole text."""
-        text = cls()
-        for piece in pieces:
-            text.feed(piece)
-        text.end()
-        return text
-
-    def feed(self, data: bytes) -> None:
-        """Take the next octets."""
-        self._take(self._normalizer.feed(data))
-
-    def end(self) -> None:
-        """The text is complete."""
-        self._take(self._normalizer.end())
+        self.dots = 0
 
     def _take(self, sent: bytes) -> None:
-        self.size += len(sent)
-        self.lines += sent.count(b"\n")
+        super()._take(sent)
         self.dots += (self._tail + sent).count(b"\r\n.")
         self._tail = (self._tail + sent)[-2:]
         top = b"" if self._top.done else self._top.feed(sent)

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import sha256
+from typing import Self
 
 from postoffice.protocol.wire import TopReader
 from postoffice.store.text import Normalizer
 
 
-class TextDigest:
+class NormalizedText:
     """
-    Takes a text piece by piece, with CRLF or LF, and digests it with CRLF.
+    Takes a text piece by piece, with CRLF or LF; ``_take`` of a subclass gets it with CRLF.
 
-    ``header`` and ``whole`` are SHA-256 in hex, ``size`` the octets and ``lines`` the lines of what
-    is sent; valid after ``end``.  The header ends with its empty line, as TOP 0 sends it.
+    ``size`` is the octets and ``lines`` the lines of what is sent; valid after ``end``.  ``_top``
+    is for the header, which ends with its empty line, as TOP 0 sends it.
     """
 
     def __init__(self) -> None:
         self._normalizer = Normalizer()
         self._top = TopReader(0)
-        self._header = sha256()
-        self._whole = sha256()
         self.lines = 0
 
     @classmethod
-    def of(cls, pieces: Iterable[bytes]) -> TextDigest:
-        """The digest of a whole text."""
-        digest = cls()
+    def of(cls, pieces: Iterable[bytes]) -> Self:
+        """Take a whole text."""
+        text = cls()
         for piece in pieces:
-            digest.feed(piece)
-        digest.end()
-        return digest
+            text.feed(piece)
+        text.end()
+        return text
+
+    @property
+    def size(self) -> int:
+        return self._normalizer.size
 
     def feed(self, data: bytes) -> None:
         """Take the next octets."""
@@ -42,14 +45,22 @@ class TextDigest:
         self._take(self._normalizer.end())
 
     def _take(self, sent: bytes) -> None:
-        self._whole.update(sent)
         self.lines += sent.count(b"\n")
+
+
+class TextDigest(NormalizedText):
+    """The digests of a text: ``header`` and ``whole`` are SHA-256 in hex, valid after ``end``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._header = sha256()
+        self._whole = sha256()
+
+    def _take(self, sent: bytes) -> None:
+        super()._take(sent)
+        self._whole.update(sent)
         if not self._top.done:
             self._header.update(self._top.feed(sent))
-
-    @property
-    def size(self) -> int:
-        return self._normalizer.size
 
     @property
     def header(self) -> str:
